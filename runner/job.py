@@ -1,0 +1,135 @@
+"""The values that travel through the house: what a job is and which ways it can go.
+
+    pending → submitting → submitted → completed → saved
+
+and, short of it, failed, blocked, invalid, expired and in_doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a job stands; the text is what users see and scripts read."""
+
+    PENDING = "pending"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    COMPLETED = "completed"
+    SAVED = "saved"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    IN_DOUBT = "in_doubt"
+
+
+IN_FLIGHT_STATES = frozenset({State.SUBMITTING, State.SUBMITTED})
+"""The API may be working on them; `run.concurrency` bounds their number."""
+
+TERMINAL_STATES = frozenset(
+    {State.SAVED, State.FAILED, State.BLOCKED, State.INVALID, State.EXPIRED, State.IN_DOUBT}
+)
+"""Nothing more happens to them in a run unless a user or the history says so."""
+
+RETRYABLE_STATES = frozenset(
+    {State.FAILED, State.BLOCKED, State.INVALID, State.EXPIRED, State.IN_DOUBT}
+)
+"""What `runner retry` puts back to pending."""
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    # FAILED: its model was stopped before the job was sent.
+    State.PENDING: frozenset({State.SUBMITTING, State.FAILED}),
+    # PENDING: the POST provably never left, or was refused and is sent again later.
+    State.SUBMITTING: frozenset(
+        {State.SUBMITTED, State.PENDING, State.IN_DOUBT, State.INVALID, State.FAILED}
+    ),
+    State.SUBMITTED: frozenset({State.COMPLETED, State.FAILED, State.BLOCKED, State.EXPIRED}),
+    # EXPIRED: the media are gone for good.
+    State.COMPLETED: frozenset({State.SAVED, State.EXPIRED}),
+    # COMPLETED: a file was deleted and is fetched again.
+    State.SAVED: frozenset({State.COMPLETED}),
+    State.FAILED: frozenset({State.PENDING}),
+    State.BLOCKED: frozenset({State.PENDING}),
+    State.INVALID: frozenset({State.PENDING}),
+    # What the history or a still living file brings back.
+    State.EXPIRED: frozenset(
+        {State.PENDING, State.COMPLETED, State.SAVED, State.FAILED, State.BLOCKED}
+    ),
+    State.IN_DOUBT: frozenset(
+        {State.PENDING, State.SUBMITTED, State.COMPLETED, State.FAILED, State.BLOCKED}
+    ),
+}
+"""Every move a job may make; the ledger refuses all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One wanted result as its manifest describes it.
+
+    `output` is the name of its file relative to the output directory, with `{n}` and `{ext}`
+    still open as format fields; `source` is the `file:line` it was read from.
+    """
+
+    id: str
+    manifest: str
+    model: str
+    params: Mapping[str, Any]
+    index: int = 0
+    repeat: int = 0
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    output: str = "{id}.{ext}"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One thing that happened to a job: when, what, the HTTP status if any, and why."""
+
+    at: float
+    action: str
+    status: int | None = None
+    detail: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """One file of a job: `path` is relative to the output directory and None until it is there."""
+
+    n: int
+    url: str | None
+    path: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+
+
+class Fault(StrEnum):
+    """Why a request brought no answer that could be read."""
+
+    NEVER_LEFT = "never left"
+    NO_ANSWER = "no answer"
+    UNREADABLE = "unreadable answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request, or the fault that came instead.
+
+    `body` is the decoded JSON or None; `text` a short excerpt of what came, key redacted, for
+    messages. `reset_at` is the end of the rate window, and `server_time` the `Date` header, both
+    in epoch seconds. `fault` NEVER_LEFT: the request provably did not reach the server.
+    """
+
+    status: int | None
+    body: Any = None
+    text: str = ""
+    fault: Fault | None = None
+    reset_at: float | None = None
+    server_time: float | None = None
