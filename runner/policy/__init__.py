@@ -1,0 +1,1 @@
+"""Decisions without clocks, sockets or storage: time and randomness come in as arguments."""

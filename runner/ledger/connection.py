@@ -1,0 +1,166 @@
+"""One database thread that takes whole pieces of work, and commits that share a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from runner.errors import LedgerBusy, LedgerError, LedgerUnreadable
+
+T = TypeVar("T")
+Statement = tuple[str, dict[str, Any]]
+
+BATCH_LIMIT = 500
+BUSY_TIMEOUT_S = 10.0
+
+
+class Connection(aiosqlite.Connection):
+    """aiosqlite's connection with a door for work that crosses to its thread in one call."""
+
+    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` in the database thread and returns its value."""
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+async def connect(path: Path | str, *, durable: bool = True) -> Connection:
+    """Opens the database. `durable`: each commit is on disk before it returns."""
+
+    def open_database() -> sqlite3.Connection:
+        database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            # NORMAL would let a power cut take back an intent whose POST has already gone out.
+            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+            database.execute("PRAGMA foreign_keys = ON")
+            database.execute("PRAGMA temp_store = FILE")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    try:
+        connection = Connection(open_database, iter_chunk_size=64)
+        await connection
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    return connection
+
+
+def translated(error: sqlite3.Error, path: Path | str) -> LedgerError | LedgerBusy:
+    """The ledger's own error for what SQLite reports, with the next step."""
+    text = str(error)
+    lowered = text.lower()
+    if "locked" in lowered:
+        return LedgerBusy(f"the ledger {path} is in use by another program; try again later")
+    if "full" in lowered:
+        return LedgerError(
+            f"the disk of the ledger {path} is full; free some space and run again, nothing is lost"
+        )
+    if "readonly" in lowered or "read-only" in lowered:
+        return LedgerUnreadable(
+            f"the ledger {path} cannot be written; check its permissions and those of its folder"
+        )
+    if "unable to open" in lowered:
+        return LedgerUnreadable(
+            f"the ledger {path} cannot be opened; check its folder and permissions"
+        )
+    if "not a database" in lowered or "malformed" in lowered:
+        return LedgerUnreadable(
+            f"{path} is not a ledger or is damaged ({text}); keep a copy and name another with --ledger"
+        )
+    return LedgerError(f"the ledger {path} failed: {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One transition: the first statement compares and sets, the others follow only if it did."""
+
+    statements: Sequence[Statement]
+
+    def apply(self, database: sqlite3.Connection) -> bool:
+        """Runs the statements; False when the job was no longer in the expected state."""
+        first, *others = self.statements
+        if database.execute(*first).rowcount != 1:
+            return False
+        for statement in others:
+            database.execute(*statement)
+        return True
+
+
+class GroupCommit:
+    """Lets writes that arrive while a commit is under way share the next one.
+
+    A lone write is committed at once; under load the batches fill themselves, because the thread
+    drains whatever has gathered while it was busy with the disk.
+    """
+
+    def __init__(self, connection: Connection, path: Path | str) -> None:
+        self._connection = connection
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[Write, asyncio.Future[bool]]] = deque()
+        self._posted = False
+
+    async def commit(self, write: Write) -> bool:
+        """True once the write is on disk; False when the job was not in the expected state."""
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._waiting.append((write, future))
+        if not self._posted:
+            self._posted = True
+            await self._connection.call(self._flush)
+        return await future
+
+    def _flush(self, database: sqlite3.Connection) -> None:
+        # Cleared before the queue is drained: a write that comes later posts a flush of its own.
+        self._posted = False
+        while self._waiting:
+            size = min(len(self._waiting), BATCH_LIMIT)
+            batch = [self._waiting.popleft() for _ in range(size)]
+            outcome = self._transaction(database, [write for write, _ in batch])
+            self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcome)
+
+    def _transaction(
+        self, database: sqlite3.Connection, writes: list[Write]
+    ) -> list[bool] | Exception:
+        try:
+            with transaction(database):
+                return [write.apply(database) for write in writes]
+        except sqlite3.Error as error:
+            return translated(error, self._path)
+
+
+def _resolve(futures: list[asyncio.Future[bool]], outcome: list[bool] | Exception) -> None:
+    for position, future in enumerate(futures):
+        # A waiter that was cancelled meanwhile has lost only the news, not the write.
+        if future.done():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome[position])
+
+
+class transaction:  # noqa: N801  reads as a word in `with transaction(database):`
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the body or the commit fails."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None:
+                self._database.execute("COMMIT")
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")

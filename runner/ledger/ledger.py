@@ -1,0 +1,299 @@
+"""The ledger: what was intended, sent, answered and saved, durable before anything depends on it.
+
+Every verb is one transaction that compares the state before it sets a new one; it returns False when
+the job was no longer where the caller thought, and then nothing was written. `now` is an argument: the
+store knows no clock. One process writes at a time (see `lock`); the verbs name a job by its key alone,
+so that a store shared by several runners can add an owner and a lease to each job behind them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.errors import RunnerError
+from runner.job import TRANSITIONS, Answer, SavedFile, State
+from runner.ledger import queries
+from runner.ledger.connection import (
+    Connection,
+    GroupCommit,
+    Statement,
+    Write,
+    connect,
+    transaction,
+    translated,
+)
+from runner.ledger.records import Record, Recorded, recorded_file, work_record
+from runner.ledger.schema import prepare
+
+T = TypeVar("T")
+
+DETAIL_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What goes into a job's history with a transition: when, the HTTP status if any, and why."""
+
+    at: float
+    status: int | None = None
+    detail: str | None = None
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, at: float, answer: Answer, detail: str = "") -> Event:
+        """The event of an answer that just came."""
+        return cls(at, answer.status, detail or answer.text or None)
+
+
+class Ledger:
+    """A ledger that is open; made by `Ledger.open`, ended by `close` or `async with`."""
+
+    def __init__(self, connection: Connection, path: Path | str) -> None:
+        self.path = path
+        self._connection = connection
+        self._commits = GroupCommit(connection, path)
+
+    @classmethod
+    async def open(cls, path: Path | str, *, durable: bool = True) -> Ledger:
+        """Opens or makes the ledger. Raises a LedgerError that says what to do."""
+        connection = await connect(path, durable=durable)
+        ledger = cls(connection, path)
+        try:
+            await ledger.call(lambda database: prepare(database, path))
+        except BaseException:
+            await connection.close()
+            raise
+        return ledger
+
+    async def close(self) -> None:
+        """Finishes what is queued and closes the file."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Ledger:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def begin_submit(self, record: Record, now: float, deadline: float) -> bool:
+        """The intent to send a job, on disk before its POST; `deadline` is when the API forgets it."""
+        statement = (queries.BEGIN_SUBMIT, {"job": record.key, "at": now, "deadline": deadline})
+        return await self._move(record, State.SUBMITTING, statement, Event(now))
+
+    async def accept(self, record: Record, request_id: str, event: Event) -> bool:
+        """The API took the job under this id."""
+        statement = (
+            queries.ACCEPT,
+            {"job": record.key, "before": record.state, "request_id": request_id},
+        )
+        event = Event(event.at, event.status, event.detail, request_id)
+        return await self._move(record, State.SUBMITTED, statement, event)
+
+    async def refuse(
+        self, record: Record, not_before: float, event: Event, *, counted: bool = True
+    ) -> bool:
+        """The API answered that it did not take the job; it may go again at `not_before`.
+
+        `counted`: it uses up one of the job's submit attempts, as a held rate does not.
+        """
+        values = {"refused": int(counted), "unsent": 0}
+        return await self._postpone(record, not_before, event, values)
+
+    async def unsend(self, record: Record, not_before: float, event: Event) -> bool:
+        """The POST provably never left: as if the job had not been sent."""
+        return await self._postpone(record, not_before, event, {"refused": 0, "unsent": 1})
+
+    async def doubt(self, record: Record, event: Event) -> bool:
+        """The POST may have been accepted: nothing is sent again unless somebody decides so."""
+        return await self.end(record, State.IN_DOUBT, event)
+
+    async def end(
+        self, record: Record, after: State, event: Event, cost: float | None = None
+    ) -> bool:
+        """The job ends short of saved; `event.detail` is why."""
+        values = {"job": record.key, "before": record.state, "after": after}
+        statement = (queries.END, {**values, "error": _short(event.detail), "cost": cost})
+        return await self._move(record, after, statement, event)
+
+    async def complete(
+        self, record: Record, body: str, event: Event, cost: float | None = None
+    ) -> bool:
+        """The result is known; `body` is its JSON text."""
+        complete = (
+            queries.COMPLETE,
+            {"job": record.key, "before": record.state, "at": event.at, "cost": cost},
+        )
+        result = (queries.PUT_RESULT, {"job": record.key, "body": body})
+        return await self._move(record, State.COMPLETED, complete, event, result)
+
+    async def save(self, record: Record, files: Sequence[SavedFile], event: Event) -> bool:
+        """Every file of the job is on disk under its final name, checked."""
+        statement = (queries.SAVE, {"job": record.key, "before": record.state})
+        rows: list[Statement] = [(queries.DROP_FILES, {"job": record.key})]
+        for file in files:
+            values = {
+                "n": file.n,
+                "url": file.url,
+                "path": file.path,
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256,
+                "content_type": file.content_type,
+            }
+            rows.append((queries.PUT_FILE, {"job": record.key, **values}))
+        return await self._move(record, State.SAVED, statement, event, *rows)
+
+    async def reopen(self, key: int, now: float, why: str) -> bool:
+        """A saved file is gone from the disk: the job's files are to be fetched again."""
+        statement = (queries.REOPEN, {"job": key, "error": why})
+        history = _history(key, "completed", Event(now, detail=why))
+        return await self._commits.commit(Write([statement, history]))
+
+    async def come_back(self, key: int, now: float) -> bool:
+        """The files of an expired job are on disk again as they were recorded."""
+        statement = (queries.SAVE, {"job": key, "before": State.EXPIRED})
+        history = _history(key, "saved", Event(now, detail="its files are on disk again"))
+        return await self._commits.commit(Write([statement, history]))
+
+    async def explain(self, record: Record, event: Event) -> bool:
+        """Why a completed job is not saved yet."""
+        statement = (queries.EXPLAIN, {"job": record.key, "error": _short(event.detail)})
+        history = _history(record.key, "download", event)
+        return await self._commits.commit(Write([statement, history]))
+
+    async def doubt_interrupted(self, now: float) -> int:
+        """Start of a run: what was being sent when the last run died is in doubt. Says how many."""
+        detail = "the run ended between the intent to send it and the API's answer"
+        values = {"at": now, "detail": detail}
+
+        def work(database: sqlite3.Connection) -> int:
+            with transaction(database):
+                database.execute(queries.DOUBT_INTERRUPTED_HISTORY, values)
+                return database.execute(queries.DOUBT_INTERRUPTED, values).rowcount
+
+        return await self.call(work)
+
+    async def stop_model(
+        self, model: str, manifests: Sequence[int], reason: str, now: float
+    ) -> int:
+        """A model is closed: its waiting jobs end failed with the reason. Says how many."""
+        values = {"model": model, "reason": _short(reason), "at": now}
+
+        def work(database: sqlite3.Connection) -> int:
+            with transaction(database):
+                keys = _in(manifests)
+                database.execute(queries.STOP_MODEL_HISTORY.format(manifests=keys), values)
+                return database.execute(queries.STOP_MODEL.format(manifests=keys), values).rowcount
+
+        return await self.call(work)
+
+    async def pending(self, manifest: int, after: int, limit: int, now: float) -> list[Record]:
+        """The next jobs to send of a manifest, in its order, behind the job with key `after`."""
+        values = {"manifest": manifest, "after": after, "limit": limit, "now": now}
+        rows = await self._rows(queries.NEXT_PENDING, values)
+        return [work_record(row) for row in rows]
+
+    async def next_postponed(self, manifests: Sequence[int], now: float) -> float | None:
+        """When the first of the jobs that were put off may be sent."""
+        times: list[float] = []
+        for manifest in manifests:
+            rows = await self._rows(queries.NEXT_POSTPONED, {"manifest": manifest, "now": now})
+            times.extend(row[0] for row in rows if row[0] is not None)
+        return min(times, default=None)
+
+    async def submitted(self) -> list[Record]:
+        """Everything the API is working on, whichever manifest wants it."""
+        return [work_record(row) for row in await self._rows(queries.SUBMITTED, {})]
+
+    async def completed_keys(self, after: int, limit: int) -> list[int]:
+        """Keys of jobs whose files are still to be fetched, behind `after`."""
+        values = {"after": after, "limit": limit}
+        return [row[0] for row in await self._rows(queries.COMPLETED_KEYS, values)]
+
+    async def completed(self, key: int) -> tuple[Record, str] | None:
+        """A completed job and the text of its result, or None when it is not completed any more."""
+
+        def work(database: sqlite3.Connection) -> tuple[Record, str] | None:
+            row = database.execute(queries.ONE_JOB, {"job": key}).fetchone()
+            body = database.execute(queries.RESULT, {"job": key}).fetchone()
+            if row is None or body is None or row[6] != State.COMPLETED:
+                return None
+            return work_record(row), str(body[0])
+
+        return await self.call(work)
+
+    async def recorded_files(
+        self, manifest: int, after: tuple[int, int], limit: int
+    ) -> list[Recorded]:
+        """The files that saved and expired jobs of a manifest are said to have, behind `after`."""
+        values = {"manifest": manifest, "job": after[0], "n": after[1], "limit": limit}
+        rows = await self._rows(queries.RECORDED_FILES, values)
+        return [recorded_file(row) for row in rows]
+
+    async def path_is_taken(self, path: str, key: int) -> bool:
+        """Whether a file of another job has this name."""
+        return bool(await self._rows(queries.OWNER_OF_PATH, {"path": path, "job": key}))
+
+    async def files(self, key: int) -> list[SavedFile]:
+        """The files that a job is said to have on disk."""
+        return [SavedFile(*row) for row in await self._rows(queries.FILES, {"job": key})]
+
+    async def fact(self, name: str) -> str | None:
+        """Something remembered about the ledger as a whole."""
+        rows = await self._rows(queries.GET_FACT, {"name": name})
+        return str(rows[0][0]) if rows else None
+
+    async def remember(self, name: str, value: str) -> None:
+        """Remembers something about the ledger as a whole."""
+        await self._rows(queries.PUT_FACT, {"name": name, "value": value})
+
+    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work(database)` in the database thread, its errors translated."""
+        try:
+            return await self._connection.call(work)
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    async def _rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return await self.call(lambda database: database.execute(query, values).fetchall())
+
+    async def _postpone(
+        self, record: Record, not_before: float, event: Event, values: dict[str, int]
+    ) -> bool:
+        base = {"job": record.key, "not_before": not_before, "error": _short(event.detail)}
+        return await self._move(
+            record, State.PENDING, (queries.POSTPONE, {**base, **values}), event
+        )
+
+    async def _move(
+        self, record: Record, after: State, first: Statement, event: Event, *others: Statement
+    ) -> bool:
+        if after not in TRANSITIONS[record.state]:
+            raise RunnerError(f"job {record.id} cannot go from {record.state} to {after}")
+        history = _history(record.key, after, event)
+        return await self._commits.commit(Write([first, *others, history]))
+
+
+def _history(key: int, action: str, event: Event) -> Statement:
+    values = {
+        "job": key,
+        "at": event.at,
+        "action": action,
+        "status": event.status,
+        "detail": _short(event.detail),
+        "request_id": event.request_id,
+    }
+    return (queries.RECORD_ATTEMPT, values)
+
+
+def _short(text: str | None) -> str | None:
+    if text is None or len(text) <= DETAIL_LIMIT:
+        return text
+    return text[: DETAIL_LIMIT - 1] + "…"
+
+
+def _in(keys: Sequence[int]) -> str:
+    return ", ".join(str(int(key)) for key in keys) or "NULL"

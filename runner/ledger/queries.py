@@ -1,0 +1,253 @@
+"""All SQL of the ledger, each statement named for what it does.
+
+A transition names the state it leaves in its WHERE clause: a statement that changes no row has lost a
+race, and nothing of what belongs to it is written.
+"""
+
+# The intent to send a job. Cost and error of an earlier attempt stay in its history.
+BEGIN_SUBMIT = """
+UPDATE jobs SET state = 'submitting', posts = posts + 1, submitted_at = :at, deadline = :deadline,
+  request_id = NULL, error = NULL
+WHERE job_key = :job AND state = 'pending'"""
+
+# The API took the job. Doubt is resolved by the same statement once its id is known.
+ACCEPT = """
+UPDATE jobs SET state = 'submitted', request_id = :request_id, error = NULL
+WHERE job_key = :job AND state = :before"""
+
+# The job was refused or never left: back to the queue. `posts` is set right where nothing was sent.
+POSTPONE = """
+UPDATE jobs SET state = 'pending', not_before = :not_before, refusals = refusals + :refused,
+  posts = posts - :unsent, submitted_at = NULL, deadline = NULL, error = :error
+WHERE job_key = :job AND state = 'submitting'"""
+
+# The job ends short of saved, or its fate is not known.
+END = """
+UPDATE jobs SET state = :after, error = :error,
+  cost = CASE WHEN :cost IS NULL THEN cost ELSE coalesce(cost, 0) + :cost END
+WHERE job_key = :job AND state = :before"""
+
+# The result is there; what the job cost is added to what earlier attempts cost.
+COMPLETE = """
+UPDATE jobs SET state = 'completed', completed_at = :at, error = NULL,
+  cost = CASE WHEN :cost IS NULL THEN cost ELSE coalesce(cost, 0) + :cost END
+WHERE job_key = :job AND state = :before"""
+
+PUT_RESULT = "INSERT OR REPLACE INTO results (job_key, body) VALUES (:job, :body)"
+
+# Every file is on disk and checked.
+SAVE = "UPDATE jobs SET state = 'saved', error = NULL WHERE job_key = :job AND state = :before"
+
+DROP_FILES = "DELETE FROM files WHERE job_key = :job"
+
+PUT_FILE = """
+INSERT INTO files (job_key, n, url, path, size_bytes, sha256, content_type)
+VALUES (:job, :n, :url, :path, :size_bytes, :sha256, :content_type)"""
+
+# A saved file is gone from the disk and is to be fetched again.
+REOPEN = (
+    "UPDATE jobs SET state = 'completed', error = :error WHERE job_key = :job AND state = 'saved'"
+)
+
+# Why a completed job is not saved yet.
+EXPLAIN = "UPDATE jobs SET error = :error WHERE job_key = :job AND state = 'completed'"
+
+RECORD_ATTEMPT = """
+INSERT INTO attempts (job_key, at, action, status, detail, request_id)
+VALUES (:job, :at, :action, :status, :detail, :request_id)"""
+
+# Start of a run: whatever was being sent when the last run died is in doubt.
+DOUBT_INTERRUPTED_HISTORY = """
+INSERT INTO attempts (job_key, at, action, detail)
+SELECT job_key, :at, 'in_doubt', :detail FROM jobs WHERE state = 'submitting'"""
+DOUBT_INTERRUPTED = """
+UPDATE jobs SET state = 'in_doubt', error = :detail WHERE state = 'submitting'"""
+
+# A model is closed: none of its waiting jobs is sent.
+STOP_MODEL_HISTORY = """
+INSERT INTO attempts (job_key, at, action, detail)
+SELECT job_key, :at, 'failed', :reason FROM jobs WHERE state = 'pending' AND model = :model AND wanted = 1
+  AND manifest_key IN ({manifests})"""
+STOP_MODEL = """
+UPDATE jobs SET state = 'failed', error = :reason
+WHERE state = 'pending' AND model = :model AND wanted = 1 AND manifest_key IN ({manifests})"""
+
+# `runner retry`: a new attempt, whose refusals are counted anew.
+RETRY_HISTORY = """
+INSERT INTO attempts (job_key, at, action, detail, request_id)
+SELECT job_key, :at, 'retry', 'was ' || state || coalesce(': ' || error, ''), request_id
+FROM jobs WHERE {condition}"""
+RETRY = """
+UPDATE jobs SET state = 'pending', not_before = 0, refusals = 0, retries = retries + 1,
+  request_id = NULL, submitted_at = NULL, deadline = NULL, completed_at = NULL
+WHERE {condition}"""
+
+_WORK_COLUMNS = """
+j.job_key, j.id, m.name, j.model, j.params, j.output, j.state, j.posts, j.refusals, j.request_id,
+j.submitted_at, j.deadline, j.place, j.repeat"""
+
+# The next jobs to send, in the order of their manifest.
+NEXT_PENDING = f"""
+SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)
+WHERE j.state = 'pending' AND j.manifest_key = :manifest AND j.job_key > :after
+  AND j.wanted = 1 AND j.not_before <= :now
+ORDER BY j.job_key LIMIT :limit"""
+
+# When the first of the jobs that were put off may be sent.
+NEXT_POSTPONED = """
+SELECT min(not_before) FROM jobs
+WHERE state = 'pending' AND manifest_key = :manifest AND wanted = 1 AND not_before > :now"""
+
+# Everything the API is working on, whichever manifest wants it, the first to be forgotten first.
+SUBMITTED = f"""
+SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)
+WHERE j.state = 'submitted' ORDER BY j.deadline"""
+
+COMPLETED_KEYS = """
+SELECT job_key FROM jobs WHERE state = 'completed' AND job_key > :after ORDER BY job_key LIMIT :limit"""
+
+ONE_JOB = f"SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key) WHERE j.job_key = :job"
+
+RESULT = "SELECT body FROM results WHERE job_key = :job"
+
+FILES = """
+SELECT n, url, path, size_bytes, sha256, content_type FROM files WHERE job_key = :job ORDER BY n"""
+
+# Files of saved jobs, to be looked for on disk; and of expired ones, which may have come back.
+RECORDED_FILES = """
+SELECT j.job_key, j.id, m.name, j.model, j.state, f.n, f.path, f.size_bytes
+FROM jobs j JOIN manifests m USING (manifest_key) JOIN files f USING (job_key)
+WHERE j.manifest_key = :manifest AND j.wanted = 1 AND j.state IN ('saved', 'expired')
+  AND (j.job_key, f.n) > (:job, :n)
+ORDER BY j.job_key, f.n LIMIT :limit"""
+
+# Whether a file name is taken by another job.
+OWNER_OF_PATH = "SELECT job_key FROM files WHERE path = :path AND job_key <> :job LIMIT 1"
+
+COUNTS = """
+SELECT m.name, j.wanted, j.state, count(*), sum(j.cost)
+FROM jobs j JOIN manifests m USING (manifest_key)
+GROUP BY j.manifest_key, j.wanted, j.state"""
+
+NEXT_DEADLINE = "SELECT min(deadline) FROM jobs WHERE state = 'submitted'"
+
+CAUSES = """
+SELECT state, coalesce(error, ''), count(*) FROM jobs
+WHERE wanted = 1 AND manifest_key IN ({manifests})
+  AND state IN ('failed', 'blocked', 'invalid', 'expired', 'in_doubt', 'completed')
+GROUP BY state, error ORDER BY count(*) DESC, state LIMIT :limit"""
+
+# One page of jobs with everything a listing shows.
+LIST_JOBS = """
+SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,
+  j.submitted_at, j.completed_at, j.cost, j.error, j.source, j.place, j.repeat, j.deadline
+FROM jobs j JOIN manifests m USING (manifest_key)
+WHERE j.job_key > :after AND {condition} ORDER BY j.job_key LIMIT :limit"""
+
+FILES_OF_PAGE = """
+SELECT job_key, n, url, path, size_bytes, sha256, content_type FROM files
+WHERE job_key BETWEEN :first AND :last ORDER BY job_key, n"""
+
+ATTEMPTS = """
+SELECT at, action, status, detail, request_id FROM attempts WHERE job_key = :job ORDER BY attempt_key"""
+
+FIND_MANIFEST = (
+    "SELECT manifest_key, fingerprint, output_directory FROM manifests WHERE name = :name"
+)
+
+MANIFEST_NAMES = "SELECT name FROM manifests ORDER BY manifest_key"
+
+PUT_MANIFEST = """
+INSERT INTO manifests (name, path, output_directory, fingerprint, planned_at)
+VALUES (:name, :path, :output_directory, :fingerprint, :at)
+ON CONFLICT (name) DO UPDATE SET path = excluded.path, output_directory = excluded.output_directory,
+  fingerprint = excluded.fingerprint, planned_at = excluded.planned_at"""
+
+GET_FACT = "SELECT value FROM facts WHERE name = :name"
+PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (:name, :value)"
+
+# The expanded manifests, staged on disk so that their number does not matter.
+CREATE_STAGE = """
+CREATE TEMP TABLE stage (
+  staged_key INTEGER PRIMARY KEY,
+  manifest TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL,
+  tags TEXT NOT NULL, meta TEXT NOT NULL, place INTEGER NOT NULL, repeat INTEGER NOT NULL,
+  output TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL,
+  copies INTEGER NOT NULL DEFAULT 1, copy_source TEXT, clash INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (manifest, id)
+)"""
+
+# The same identity again is one job; `clash` when an explicit id was given to another request.
+STAGE = """
+INSERT INTO stage (manifest, id, model, params, tags, meta, place, repeat, output, target, source)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (manifest, id) DO UPDATE SET copies = copies + 1, copy_source = excluded.source,
+  clash = clash OR model <> excluded.model OR params <> excluded.params"""
+
+STAGED_COPIES = """
+SELECT manifest, id, source, copy_source, copies, clash FROM stage WHERE copies > 1
+ORDER BY clash DESC, staged_key LIMIT :limit"""
+
+STAGED_COPIES_TOTAL = "SELECT coalesce(sum(copies - 1), 0) FROM stage WHERE copies > 1"
+
+# Two staged jobs that would write one file.
+STAGED_COLLISIONS = """
+SELECT target, min(source), max(source), count(*) FROM stage GROUP BY target HAVING count(*) > 1
+ORDER BY min(staged_key) LIMIT :limit"""
+
+# A staged job that would write the file of another job, which has it already. Only a job that still
+# has to be saved can do that: what is saved keeps the name it has.
+OWNED_COLLISIONS = """
+SELECT s.source, s.target, o.id FROM stage s
+LEFT JOIN manifests m ON m.name = s.manifest
+LEFT JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
+JOIN jobs o ON o.output = s.output AND o.state = 'saved'
+JOIN manifests om ON om.manifest_key = o.manifest_key AND om.output_directory = :output_directory
+WHERE j.job_key IS NULL OR (j.state <> 'saved' AND o.job_key <> j.job_key)
+ORDER BY s.staged_key LIMIT :limit"""
+
+# What a run would do with the staged jobs, by model and by what the ledger knows of them.
+COMPARE = """
+SELECT s.manifest, s.model, j.state, j.posts > 0, j.retries > 0, count(*)
+FROM stage s
+LEFT JOIN manifests m ON m.name = s.manifest
+LEFT JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
+GROUP BY 1, 2, 3, 4, 5"""
+
+# Jobs whose request changed under an explicit id although it has been sent already.
+COUNT_CHANGED = """
+SELECT count(*) FROM stage s
+JOIN manifests m ON m.name = s.manifest
+JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
+WHERE (j.params <> s.params OR j.model <> s.model)
+  AND j.state NOT IN ('pending', 'failed', 'blocked', 'invalid', 'expired')"""
+
+COUNT_REMOVED = """
+SELECT count(*) FROM jobs j JOIN manifests m USING (manifest_key)
+WHERE m.name = :manifest AND j.wanted = 1
+  AND j.id NOT IN (SELECT id FROM stage WHERE manifest = :manifest)"""
+
+# Lines that left the manifest stay in the ledger and are not run.
+ADOPT_REMOVED = """
+UPDATE jobs SET wanted = 0
+WHERE wanted = 1 AND manifest_key = (SELECT manifest_key FROM manifests WHERE name = :manifest)
+  AND id NOT IN (SELECT id FROM stage WHERE manifest = :manifest)"""
+
+# New jobs come in; of known ones only what costs nothing changes, and the request only while unsent.
+ADOPT = """
+INSERT INTO jobs (manifest_key, id, model, params, tags, meta, place, repeat, output, source)
+SELECT (SELECT manifest_key FROM manifests WHERE name = s.manifest),
+  s.id, s.model, s.params, s.tags, s.meta, s.place, s.repeat, s.output, s.source
+FROM stage s WHERE true ORDER BY s.staged_key
+ON CONFLICT (manifest_key, id) DO UPDATE SET
+  wanted = 1, tags = excluded.tags, meta = excluded.meta, place = excluded.place,
+  repeat = excluded.repeat, source = excluded.source,
+  output = CASE WHEN state = 'saved' THEN output ELSE excluded.output END,
+  params = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid', 'expired')
+    THEN excluded.params ELSE params END,
+  model = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid', 'expired')
+    THEN excluded.model ELSE model END
+WHERE wanted = 0 OR tags <> excluded.tags OR meta <> excluded.meta OR place <> excluded.place
+  OR repeat <> excluded.repeat OR source <> excluded.source
+  OR (output <> excluded.output AND state <> 'saved')
+  OR params <> excluded.params OR model <> excluded.model"""

@@ -1,0 +1,133 @@
+"""What people and reports read from the ledger; nothing here changes it, but for `retry`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.job import RETRYABLE_STATES, Attempt, SavedFile, State
+from runner.ledger import queries
+from runner.ledger.connection import transaction
+from runner.ledger.ledger import Ledger
+from runner.ledger.records import Counts, Listed, listed_record
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which jobs are meant: of these manifests (all when empty), in these states, with these ids."""
+
+    manifests: tuple[str, ...] = ()
+    states: tuple[State, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    def condition(self) -> tuple[str, dict[str, Any]]:
+        """The SQL condition over `jobs` and its values."""
+        parts, values = ["wanted = 1"], dict[str, Any]()
+        if self.manifests:
+            names = _named("manifest", self.manifests, values)
+            parts.append(
+                f"manifest_key IN (SELECT manifest_key FROM manifests WHERE name IN ({names}))"  # noqa: S608
+            )
+        if self.states:
+            parts.append(f"state IN ({_named('state', self.states, values)})")
+        if self.ids:
+            parts.append(f"id IN ({_named('id', self.ids, values)})")
+        return " AND ".join(parts), values
+
+
+async def counts(ledger: Ledger) -> dict[str, Counts]:
+    """How the jobs of each manifest stand, by its name."""
+    rows = await ledger.call(lambda database: database.execute(queries.COUNTS).fetchall())
+    found: dict[str, Counts] = {}
+    for name, wanted, state, count, cost in rows:
+        entry = found.setdefault(name, Counts(name))
+        entry.spent += cost or 0.0
+        if wanted:
+            entry.states[State(state)] = count
+        else:
+            entry.removed += count
+    return found
+
+
+async def next_deadline(ledger: Ledger) -> float | None:
+    """When the API forgets the first of the jobs in flight, in epoch seconds."""
+    rows = await ledger.call(lambda database: database.execute(queries.NEXT_DEADLINE).fetchall())
+    return rows[0][0] if rows else None
+
+
+async def causes(
+    ledger: Ledger, manifests: Sequence[int], limit: int = 5
+) -> list[tuple[State, str, int]]:
+    """Why jobs are not saved, the most frequent reason first."""
+    keys = ", ".join(str(int(key)) for key in manifests) or "NULL"
+    query = queries.CAUSES.format(manifests=keys)
+    rows = await ledger.call(lambda database: database.execute(query, {"limit": limit}).fetchall())
+    return [(State(state), reason, count) for state, reason, count in rows]
+
+
+async def listed(ledger: Ledger, selection: Selection) -> AsyncIterator[Listed]:
+    """The selected jobs in the ledger's order, a page at a time."""
+    condition, values = selection.condition()
+    query = queries.LIST_JOBS.format(condition=condition)
+    after = 0
+    while True:
+        page = await ledger.call(
+            lambda db, after=after: _page(db, query, {**values, "after": after})
+        )
+        for job in page:
+            yield job
+        if len(page) < PAGE:
+            return
+        after = page[-1].key
+
+
+async def attempts(ledger: Ledger, key: int) -> list[Attempt]:
+    """One job's history in order."""
+    rows = await ledger.call(
+        lambda database: database.execute(queries.ATTEMPTS, {"job": key}).fetchall()
+    )
+    return [Attempt(*row) for row in rows]
+
+
+async def retry(ledger: Ledger, selection: Selection, now: float) -> int:
+    """Puts the selected jobs that ended short of saved back to pending; says how many."""
+    states = tuple(s for s in selection.states if s in RETRYABLE_STATES) or tuple(RETRYABLE_STATES)
+    chosen = Selection(selection.manifests, states, selection.ids)
+    condition, values = chosen.condition()
+
+    def work(database: sqlite3.Connection) -> int:
+        with transaction(database):
+            database.execute(
+                queries.RETRY_HISTORY.format(condition=condition), {**values, "at": now}
+            )
+            return database.execute(queries.RETRY.format(condition=condition), values).rowcount
+
+    count: int = await ledger.call(work)
+    return count
+
+
+async def manifest_names(ledger: Ledger) -> list[str]:
+    """The manifests the ledger knows, the oldest first."""
+    rows = await ledger.call(lambda database: database.execute(queries.MANIFEST_NAMES).fetchall())
+    return [row[0] for row in rows]
+
+
+def _page(database: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Listed]:
+    rows = database.execute(query, {**values, "limit": PAGE}).fetchall()
+    if not rows:
+        return []
+    files: dict[int, list[SavedFile]] = {}
+    bounds = {"first": rows[0][0], "last": rows[-1][0]}
+    for key, *file in database.execute(queries.FILES_OF_PAGE, bounds):
+        files.setdefault(key, []).append(SavedFile(*file))
+    return [listed_record(row, files.get(row[0], [])) for row in rows]
+
+
+def _named(name: str, items: Sequence[str], values: dict[str, Any]) -> str:
+    keys = [f"{name}_{position}" for position in range(len(items))]
+    values.update(zip(keys, items, strict=True))
+    return ", ".join(f":{key}" for key in keys)

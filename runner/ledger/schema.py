@@ -1,0 +1,125 @@
+"""The ledger's tables and how an older ledger becomes a newer one.
+
+`user_version` is the schema's version. A migration is one entry of MIGRATIONS: the statements that
+lead from version i to i + 1, run in one transaction; entries are only ever added.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from runner.errors import LedgerTooNew, LedgerUnreadable
+from runner.ledger.connection import transaction
+
+APPLICATION_ID = 0x52554E52  # "RUNR"
+
+_FIRST = """
+CREATE TABLE facts (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE manifests (
+  manifest_key INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  path TEXT NOT NULL,
+  output_directory TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  planned_at REAL NOT NULL
+);
+
+CREATE TABLE jobs (
+  job_key INTEGER PRIMARY KEY,
+  manifest_key INTEGER NOT NULL REFERENCES manifests,
+  id TEXT NOT NULL,
+  model TEXT NOT NULL,
+  params TEXT NOT NULL,
+  tags TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  place INTEGER NOT NULL,
+  repeat INTEGER NOT NULL,
+  output TEXT NOT NULL,
+  source TEXT NOT NULL,
+  wanted INTEGER NOT NULL DEFAULT 1,
+  state TEXT NOT NULL DEFAULT 'pending',
+  posts INTEGER NOT NULL DEFAULT 0,
+  refusals INTEGER NOT NULL DEFAULT 0,
+  retries INTEGER NOT NULL DEFAULT 0,
+  not_before REAL NOT NULL DEFAULT 0,
+  request_id TEXT,
+  submitted_at REAL,
+  deadline REAL,
+  completed_at REAL,
+  cost REAL,
+  error TEXT,
+  UNIQUE (manifest_key, id)
+);
+CREATE INDEX jobs_pending ON jobs (manifest_key, job_key) WHERE state = 'pending';
+CREATE INDEX jobs_submitting ON jobs (job_key) WHERE state = 'submitting';
+CREATE INDEX jobs_submitted ON jobs (deadline) WHERE state = 'submitted';
+CREATE INDEX jobs_completed ON jobs (job_key) WHERE state = 'completed';
+CREATE INDEX jobs_in_doubt ON jobs (job_key) WHERE state = 'in_doubt';
+CREATE INDEX jobs_expired ON jobs (job_key) WHERE state = 'expired';
+CREATE INDEX jobs_by_request ON jobs (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX jobs_counted ON jobs (manifest_key, wanted, state, cost);
+
+CREATE TABLE results (
+  job_key INTEGER PRIMARY KEY REFERENCES jobs,
+  body TEXT NOT NULL
+);
+
+CREATE TABLE files (
+  job_key INTEGER NOT NULL REFERENCES jobs,
+  n INTEGER NOT NULL,
+  url TEXT,
+  path TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  sha256 TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  PRIMARY KEY (job_key, n)
+) WITHOUT ROWID;
+CREATE INDEX files_by_path ON files (path);
+
+CREATE TABLE attempts (
+  attempt_key INTEGER PRIMARY KEY,
+  job_key INTEGER NOT NULL REFERENCES jobs,
+  at REAL NOT NULL,
+  action TEXT NOT NULL,
+  status INTEGER,
+  detail TEXT,
+  request_id TEXT
+);
+CREATE INDEX attempts_by_job ON attempts (job_key);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+VERSION = len(MIGRATIONS)
+
+
+def prepare(database: sqlite3.Connection, path: Path | str) -> None:
+    """Makes the schema in an empty file, or brings an older one up to this version.
+
+    Raises LedgerTooNew for a newer one and LedgerUnreadable for a database that is no ledger.
+    """
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    application_id = int(database.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if tables and application_id != APPLICATION_ID:
+        raise LedgerUnreadable(
+            f"{path} is a database of another program; name another with --ledger"
+        )
+    if version > VERSION:
+        raise LedgerTooNew(
+            f"the ledger {path} was written by a newer runner (schema {version}, this one knows {VERSION}); "
+            "upgrade with `pip install --upgrade segmind-runner`"
+        )
+    if version == VERSION:
+        return
+    with transaction(database):
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";"):
+                if statement.strip():
+                    database.execute(statement)
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {VERSION}")

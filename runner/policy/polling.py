@@ -1,0 +1,145 @@
+"""Which job in flight is worth the next request: the step rule over learned ages.
+
+One number per model, the age at which a job is first asked, follows what first asks find: up by
+`e^STEP_UP` after one that came too early, down by a ninth of that after one that did not, so that
+about nine in ten find the job done. A job asked too early is asked again at `AGAIN` times its age.
+The first jobs of a model, and now and then another, are scouts: asked at geometrically growing ages,
+so that the number starts right and a speed-up is noticed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from math import exp
+
+STEP_UP = 0.108
+STEP_DOWN = STEP_UP / 9
+AGAIN = 1.2
+SCOUT_FIRST_S = 1.0
+SCOUT_GROWTH = 1.5
+SCOUTS = 3
+SCOUT_EVERY = 300
+SHORTEST_WAIT_S = 0.25
+# Below this share of the retention a job is asked by its deadline and not by its turn.
+URGENT_SHARE = 0.25
+
+
+@dataclass(slots=True)
+class _Flight:
+    model: str
+    started: float
+    deadline: float
+    due: float
+    scout: bool
+    asks: int = 0
+    urgent: bool = False
+
+
+@dataclass(slots=True)
+class _Learned:
+    first_ask_s: float = SCOUT_FIRST_S
+    seen: int = 0
+    scouted: int = 0
+
+
+class PollSchedule:
+    """The jobs in flight and when each is to be asked. Keys are the ledger's; times are one clock's."""
+
+    def __init__(self) -> None:
+        self._flights: dict[int, _Flight] = {}
+        self._learned: dict[str, _Learned] = {}
+        self._by_due: list[tuple[float, int]] = []
+        self._by_deadline: list[tuple[float, int]] = []
+        self._ready: list[tuple[bool, float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def add(self, key: int, model: str, started: float, deadline: float) -> None:
+        """Takes a job in that was submitted at `started` and is forgotten by the API at `deadline`."""
+        learned = self._learned.setdefault(model, _Learned())
+        scout = learned.scouted < SCOUTS or learned.seen % SCOUT_EVERY == 0
+        learned.seen += 1
+        wait_s = SCOUT_FIRST_S if scout else learned.first_ask_s
+        # However long a model takes, the first ask leaves room for many more before the deadline.
+        due = started + min(wait_s, (deadline - started) / 3)
+        flight = _Flight(model, started, deadline, due, scout)
+        self._flights[key] = flight
+        self._push(key, flight)
+
+    def next_due(self, now: float) -> float | None:
+        """When the next job wants to be asked; at most `now` when one is ready, None without jobs."""
+        self._gather(now)
+        if self._ready:
+            return now
+        return self._by_due[0][0] if self._by_due else None
+
+    def pop(self, now: float) -> int | None:
+        """The job most worth a request now, or None; it is not given again before it is put back."""
+        self._gather(now)
+        while self._ready:
+            _, _, key = heapq.heappop(self._ready)
+            if key in self._flights:
+                return key
+        return None
+
+    def running(self, key: int, now: float) -> None:
+        """The asked job still runs: learns from it and asks it again later."""
+        flight = self._flights[key]
+        learned = self._learned[flight.model]
+        age_s = max(now - flight.started, SHORTEST_WAIT_S)
+        flight.asks += 1
+        if flight.asks == 1 and not flight.scout:
+            learned.first_ask_s = max(learned.first_ask_s, age_s * exp(STEP_UP))
+        growth = SCOUT_GROWTH if flight.scout else AGAIN
+        self._again(key, flight, now, age_s * (growth - 1))
+
+    def later(self, key: int, now: float, wait_s: float) -> None:
+        """The job could not be asked: again after `wait_s` seconds; nothing is learned."""
+        self._again(key, self._flights[key], now, wait_s)
+
+    def done(self, key: int, now: float) -> None:
+        """The asked job has ended: learns from it and forgets it."""
+        flight = self._flights.pop(key)
+        learned = self._learned[flight.model]
+        age_s = max(now - flight.started, SHORTEST_WAIT_S)
+        if flight.scout:
+            learned.scouted += 1
+            if learned.scouted <= SCOUTS:
+                learned.first_ask_s = max(learned.first_ask_s, age_s)
+            else:
+                learned.first_ask_s = min(learned.first_ask_s, age_s * exp(STEP_UP))
+        elif flight.asks == 0:
+            learned.first_ask_s = max(SHORTEST_WAIT_S, learned.first_ask_s * exp(-STEP_DOWN))
+
+    def discard(self, key: int) -> None:
+        """Forgets a job without learning from it."""
+        self._flights.pop(key, None)
+
+    def next_deadline(self) -> float | None:
+        """When the API forgets the first of the jobs in flight."""
+        while self._by_deadline and self._by_deadline[0][1] not in self._flights:
+            heapq.heappop(self._by_deadline)
+        return self._by_deadline[0][0] if self._by_deadline else None
+
+    def _push(self, key: int, flight: _Flight) -> None:
+        heapq.heappush(self._by_due, (flight.due, key))
+        heapq.heappush(self._by_deadline, (flight.deadline, key))
+
+    def _again(self, key: int, flight: _Flight, now: float, wait_s: float) -> None:
+        remaining_s = max(flight.deadline - now, 0.0)
+        # Past the deadline there is nothing left to hurry for.
+        latest_s = remaining_s / 3 if remaining_s > 3 * SHORTEST_WAIT_S else wait_s
+        flight.due = now + max(SHORTEST_WAIT_S, min(wait_s, latest_s))
+        heapq.heappush(self._by_due, (flight.due, key))
+
+    def _gather(self, now: float) -> None:
+        while self._by_due and self._by_due[0][0] <= now:
+            due, key = heapq.heappop(self._by_due)
+            flight = self._flights.get(key)
+            if flight is None or flight.due != due:
+                continue
+            whole_s = flight.deadline - flight.started
+            urgent = flight.deadline - now < URGENT_SHARE * whole_s
+            heapq.heappush(self._ready, (not urgent, flight.deadline if urgent else due, key))

@@ -1,0 +1,171 @@
+"""What an answer, or the lack of one, means: for the job, for its model, for the run.
+
+Source: the status-code table of the API's facts page; where it leaves a choice, the reading that can
+never pay twice and never lose a result.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from runner.job import Answer, Fault
+
+
+class Meaning(StrEnum):
+    """What one answer says."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    BLOCKED = "blocked by the content filter"
+    INVALID = "parameters refused"
+    NOT_FOUND = "not found"
+    IN_DOUBT = "in doubt"
+    REFUSED = "refused for now"
+    NEVER_LEFT = "never left"
+    UNREADABLE = "no usable answer"
+    RATE_LIMITED = "rate limited"
+    MODEL_CLOSED = "model not available"
+    OUT_OF_CREDITS = "out of credits"
+    KEY_REFUSED = "key refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A meaning with its reason in words; `request_id` and `cost` (US dollars) where told."""
+
+    meaning: Meaning
+    reason: str = ""
+    request_id: str | None = None
+    cost: float | None = None
+
+
+_CREDITS = re.compile(
+    r"insufficient\s+(\w+\s+)?(credit|balance|fund)|(out\s+of|not\s+enough|no)\s+(\w+\s+)?credits?\b"
+    r"|credits?\s+(exhausted|used\s+up)|spend(ing)?[\s_-]+(limit|cap)|team\s+(\w+\s+)?limit"
+    r"|(usage|monthly|daily|team)\s+(\w+\s+)?(budget|quota)",
+    re.IGNORECASE,
+)
+_CONTENT_TYPE = re.compile(r"invalid\s+content[\s-]*type", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"\bRAI\b|responsible\s+ai|safety|content\s+(filter|polic|moderat|violat)|moderation|nsfw"
+    r"|prohibited|sensitive|\bblocked\b|filtered\s+out|usage\s+polic",
+    re.IGNORECASE,
+)
+
+
+def judge_submit(answer: Answer) -> Verdict:
+    """What the answer to a POST means. Never says that it may be sent again where it may be paid."""
+    if answer.fault is Fault.NEVER_LEFT:
+        return Verdict(Meaning.NEVER_LEFT, answer.text)
+    status = answer.status
+    if answer.fault is Fault.NO_ANSWER or status is None:
+        return Verdict(Meaning.IN_DOUBT, answer.text or "no answer came")
+    if 200 <= status < 300:
+        request_id = _field(answer.body, "request_id")
+        if isinstance(request_id, str) and request_id.strip():
+            return Verdict(Meaning.ACCEPTED, request_id=request_id.strip())
+        return Verdict(Meaning.IN_DOUBT, f"HTTP {status} without a request id")
+    reason = describe(answer)
+    # An error page of a proxy says nothing about what happened behind it; the API's own JSON does.
+    if status in (500, 503) and _is_api_error(answer.body):
+        return Verdict(Meaning.REFUSED, reason)
+    if status >= 500 or status == 408:
+        return Verdict(Meaning.IN_DOUBT, reason)
+    if status == 406:
+        return Verdict(_meaning_of_406(reason), reason)
+    return Verdict(_SUBMIT_MEANINGS.get(status, Meaning.FAILED), reason)
+
+
+_SUBMIT_MEANINGS = {
+    400: Meaning.INVALID,
+    401: Meaning.KEY_REFUSED,
+    402: Meaning.OUT_OF_CREDITS,
+    403: Meaning.MODEL_CLOSED,
+    404: Meaning.MODEL_CLOSED,
+    410: Meaning.MODEL_CLOSED,
+    413: Meaning.INVALID,
+    422: Meaning.INVALID,
+    429: Meaning.RATE_LIMITED,
+}
+
+
+def judge_poll(answer: Answer) -> Verdict:
+    """What the answer to a GET of status or result means.
+
+    A body that announces a terminal state is valid whatever the HTTP code; any other state, known or
+    not, is still running.
+    """
+    if answer.fault is Fault.NEVER_LEFT:
+        return Verdict(Meaning.NEVER_LEFT, answer.text)
+    state = _field(answer.body, "status")
+    state = state.upper() if isinstance(state, str) else None
+    if state == "COMPLETED":
+        return Verdict(Meaning.COMPLETED, cost=cost_of(answer.body))
+    if state == "FAILED":
+        reason = error_text(answer.body) or "the API reports FAILED without a reason"
+        blocked = _BLOCK.search(reason) is not None
+        return Verdict(Meaning.BLOCKED if blocked else Meaning.FAILED, reason)
+    status = answer.status
+    if answer.fault is not None or status is None:
+        return Verdict(Meaning.UNREADABLE, answer.text or "no answer came")
+    if 200 <= status < 300:
+        if isinstance(answer.body, dict) and answer.body.get("output") and state is None:
+            return Verdict(Meaning.COMPLETED, cost=cost_of(answer.body))
+        if state is None:
+            return Verdict(Meaning.UNREADABLE, describe(answer))
+        return Verdict(Meaning.RUNNING, state)
+    meanings = {
+        401: Meaning.KEY_REFUSED,
+        404: Meaning.NOT_FOUND,
+        410: Meaning.NOT_FOUND,
+        429: Meaning.RATE_LIMITED,
+    }
+    return Verdict(meanings.get(status, Meaning.UNREADABLE), describe(answer))
+
+
+def describe(answer: Answer) -> str:
+    """One line of what came back: the HTTP status and the API's own words."""
+    words = error_text(answer.body) or answer.text
+    status = f"HTTP {answer.status}" if answer.status is not None else ""
+    return ": ".join(part for part in (status, " ".join(words.split())) if part)
+
+
+def error_text(body: Any) -> str:
+    """The API's own words in an error body, or an empty text."""
+    if not isinstance(body, dict):
+        return ""
+    for name in ("error_description", "error", "message", "detail"):
+        value = body.get(name)
+        if isinstance(value, dict):
+            value = value.get("message")
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return ""
+
+
+def cost_of(body: Any) -> float | None:
+    """What the job cost in US dollars, where its metrics say so."""
+    cost = _field(_field(body, "metrics"), "cost")
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return None
+    return float(cost) if cost >= 0 else None
+
+
+def _meaning_of_406(text: str) -> Meaning:
+    if _CREDITS.search(text):
+        return Meaning.OUT_OF_CREDITS
+    # The runner always sends JSON: this is a fault on the way, not of the job's parameters.
+    return Meaning.FAILED if _CONTENT_TYPE.search(text) else Meaning.INVALID
+
+
+def _is_api_error(body: Any) -> bool:
+    return isinstance(body, dict) and bool(error_text(body))
+
+
+def _field(body: Any, name: str) -> Any:
+    return body.get(name) if isinstance(body, dict) else None
