@@ -1,0 +1,1 @@
+"""What people look at afterwards; it knows neither the network nor the engine."""
