@@ -1,15 +1,15 @@
 """Everything that can go wrong for a user, each with the exit status it leads to.
 
-    RunnerError
-    ├── UsageError            2  the command line cannot be carried out as given
-    ├── InputError            2  a manifest or config is wrong; lists every Problem found
-    ├── MissingKeyError       2  no API key was given
-    ├── StoppedEarly          3  work is left; run again to go on
-    ├── KeyRefused            4  the API answered 401
-    ├── LedgerError           2  the ledger cannot be used as it is
-    │   ├── LedgerTooNew         a newer program wrote it
-    │   └── LedgerUnreadable     not a ledger, damaged, or read-only
-    └── LedgerBusy           75  another run holds the ledger
+RunnerError
+├── UsageError            2  the command line cannot be carried out as given
+├── InputError            2  a manifest or config is wrong; lists every Problem found
+├── MissingKeyError       2  no API key was given
+├── StoppedEarly          3  work is left; run again to go on
+├── KeyRefused            4  the API answered 401
+├── LedgerError           2  the ledger cannot be used as it is
+│   ├── LedgerTooNew         a newer program wrote it
+│   └── LedgerUnreadable     not a ledger, damaged, or read-only
+└── LedgerBusy           75  another run holds the ledger
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.column}: {self.message}" if self.column else f"{place}: {self.message}"
+        return (
+            f"{place}: {self.column}: {self.message}" if self.column else f"{place}: {self.message}"
+        )
 
 
 class InputError(RunnerError):

@@ -21,7 +21,10 @@ class Call(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A job went from one state to another, and the ledger has it. `cost` in US dollars."""
+    """A job went from one state to another, and the ledger has it. `cost` in US dollars.
+
+    `count` jobs at once where they move for one reason; `job_id` is empty then.
+    """
 
     job_id: str
     manifest: str
@@ -30,6 +33,7 @@ class Moved:
     after: State
     cost: float | None = None
     reason: str | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

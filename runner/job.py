@@ -49,8 +49,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
         {State.SUBMITTED, State.PENDING, State.IN_DOUBT, State.INVALID, State.FAILED}
     ),
     State.SUBMITTED: frozenset({State.COMPLETED, State.FAILED, State.BLOCKED, State.EXPIRED}),
-    # EXPIRED: the media are gone for good.
-    State.COMPLETED: frozenset({State.SAVED, State.EXPIRED}),
+    # EXPIRED: the media are gone for good. FAILED: the result holds nothing.
+    State.COMPLETED: frozenset({State.SAVED, State.EXPIRED, State.FAILED}),
     # COMPLETED: a file was deleted and is fetched again.
     State.SAVED: frozenset({State.COMPLETED}),
     State.FAILED: frozenset({State.PENDING}),
@@ -113,6 +113,7 @@ class SavedFile:
 class Fault(StrEnum):
     """Why a request brought no answer that could be read."""
 
+    # Refused connection, DNS, TLS: it may be sent again.
     NEVER_LEFT = "never left"
     NO_ANSWER = "no answer"
     UNREADABLE = "unreadable answer"
@@ -122,14 +123,39 @@ class Fault(StrEnum):
 class Answer:
     """What came back for one request, or the fault that came instead.
 
-    `body` is the decoded JSON or None; `text` a short excerpt of what came, key redacted, for
-    messages. `reset_at` is the end of the rate window, and `server_time` the `Date` header, both
-    in epoch seconds. `fault` NEVER_LEFT: the request provably did not reach the server.
+    `body` is the decoded JSON or None; `text` a short excerpt of what came, for messages; the key is
+    redacted in both. `reset` and `retry_after` are the headers of a 429 as they came; `server_time`
+    is the `Date` header in epoch seconds; `seconds` how long it took.
     """
 
     status: int | None
     body: Any = None
     text: str = ""
     fault: Fault | None = None
-    reset_at: float | None = None
+    reset: str | None = None
+    retry_after: str | None = None
     server_time: float | None = None
+    seconds: float = 0.0
+
+
+class Consequence(StrEnum):
+    """What a step asks of the run as a whole; only the engine acts on it."""
+
+    NONE = "none"
+    STOP_MODEL = "stop the model"
+    PAUSE = "pause the run"
+    KEY_REFUSED = "key refused"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Where a step left its job; `again_at` (epoch seconds) when it wants the job back.
+
+    `state` None: the job was no longer the step's to move, and nothing happened.
+    """
+
+    state: State | None
+    again_at: float | None = None
+    consequence: Consequence = Consequence.NONE
+    reason: str = ""
+    cost: float | None = None

@@ -1,0 +1,213 @@
+"""The API, one method for one request; the only place that sends the key, and only to its own hosts.
+
+It follows no redirect, retries nothing and judges nothing: whatever happens becomes an Answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from runner import __version__
+from runner.job import Answer, Fault
+
+USER_AGENT = f"segmind-runner/{__version__} (python aiohttp)"
+CONNECT_TIMEOUT_S = 15.0
+BODY_LIMIT_BYTES = 64 * 1024 * 1024
+TEXT_LIMIT = 300
+REDACTED = "[key redacted]"
+HISTORY_PATH = "/inference-request/request-history"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API is and with which key; origins without a path, times in seconds."""
+
+    base_url: str
+    history_url: str
+    key: str = field(repr=False)
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Which page of the request history; dates are `YYYY-MM-DD`, both ends included."""
+
+    from_date: str
+    to_date: str
+    model: str | None = None
+    page: int = 1
+    per_page: int = 100
+
+
+class Api:
+    """The API's requests; use as `async with`."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Api:
+        self._session = aiohttp.ClientSession(
+            # The engine bounds what is in flight; a queue in here would make time-outs ambiguous.
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(
+                total=self._access.timeout_s,
+                sock_connect=min(CONNECT_TIMEOUT_S, self._access.timeout_s),
+            ),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def submit(self, model: str, params: Mapping[str, Any]) -> Answer:
+        """`POST /v2/{model}`: starts a billable job when it is accepted. Never repeated in here."""
+        body = json.dumps(params, ensure_ascii=False).encode()
+        return await self._send(
+            "POST", f"{self._access.base_url}/v2/{quote(model, safe='/')}", body
+        )
+
+    async def status(self, request_id: str) -> Answer:
+        """`GET /v2/requests/{id}/status`."""
+        return await self._send("GET", f"{self._request_url(request_id)}/status")
+
+    async def result(self, request_id: str) -> Answer:
+        """`GET /v2/requests/{id}`."""
+        return await self._send("GET", self._request_url(request_id))
+
+    async def credits(self) -> Answer:
+        """`GET /v1/get-user-credits`: the balance; costs nothing."""
+        return await self._send("GET", f"{self._access.base_url}/v1/get-user-credits")
+
+    async def history(self, query: HistoryQuery) -> Answer:
+        """One page of the request history, the newest first."""
+        values = {
+            "page": str(query.page),
+            "per_page": str(query.per_page),
+            "from_date": query.from_date,
+            "to_date": query.to_date,
+            "sort_by": "model_created",
+            "sort_order": "desc",
+        }
+        if query.model is not None:
+            values["model_name"] = query.model
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in values.items())
+        return await self._send("GET", f"{self._access.history_url}{HISTORY_PATH}?{pairs}")
+
+    async def history_of(self, request_id: str) -> Answer:
+        """The history's row of one own request, of any age."""
+        path = f"{HISTORY_PATH}/{quote(request_id, safe='')}"
+        return await self._send("GET", f"{self._access.history_url}{path}")
+
+    def _request_url(self, request_id: str) -> str:
+        # Built here and never taken from an answer: a foreign status URL would be handed the key.
+        return f"{self._access.base_url}/v2/requests/{quote(request_id, safe='')}"
+
+    async def _send(self, method: str, url: str, body: bytes | None = None) -> Answer:
+        if self._session is None:
+            raise RuntimeError("the API is used outside `async with`")
+        headers = {"x-api-key": self._access.key}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        started = time.monotonic()
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                raw, whole = await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            seconds = time.monotonic() - started
+            text = self._redact(str(error) or type(error).__name__)
+            return Answer(None, text=_shorten(text), fault=_fault_of(error), seconds=seconds)
+        return self._answer(response, raw, whole, time.monotonic() - started)
+
+    def _answer(
+        self, response: aiohttp.ClientResponse, raw: bytes, whole: bool, seconds: float
+    ) -> Answer:
+        text = self._redact(raw.decode("utf-8", "replace"))
+        body = _decode(text) if whole else None
+        location = response.headers.get("Location") if 300 <= response.status < 400 else None
+        excerpt = f"redirects to {self._redact(location)}" if location else _excerpt(text)
+        return Answer(
+            status=response.status,
+            body=body,
+            text=excerpt if whole else f"the answer broke off: {excerpt}",
+            fault=None
+            if whole and (body is not None or not 200 <= response.status < 300)
+            else Fault.UNREADABLE,
+            reset=response.headers.get("x-rate-limit-reset-at-utc"),
+            retry_after=response.headers.get("Retry-After"),
+            server_time=_server_time(response.headers.get("Date")),
+            seconds=seconds,
+        )
+
+    def _redact(self, text: str) -> str:
+        return text.replace(self._access.key, REDACTED)
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """The body and whether it came whole; what came before it broke off still has its status."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > BODY_LIMIT_BYTES:
+                return b"".join(chunks), False
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return b"".join(chunks), False
+    return b"".join(chunks), True
+
+
+def _fault_of(error: BaseException) -> Fault:
+    """Whether the request provably never reached the server."""
+    # A certificate that is refused ends the handshake before anything is sent.
+    never_left = (
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.InvalidURL,
+        aiohttp.ServerFingerprintMismatch,
+    )
+    return Fault.NEVER_LEFT if isinstance(error, never_left) else Fault.NO_ANSWER
+
+
+def _decode(text: str) -> Any:
+    try:
+        # NaN and Infinity are not JSON and could not be written again.
+        return json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _excerpt(text: str) -> str:
+    if re.match(r"\s*<(!doctype|html|head|body)", text, re.IGNORECASE):
+        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        return f"an HTML page ({_shorten(title.group(1))})" if title else "an HTML page"
+    return _shorten(text)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+
+
+def _server_time(date: str | None) -> float | None:
+    try:
+        stamp = parsedate_to_datetime(date or "")
+    except (ValueError, TypeError, IndexError):
+        return None
+    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()

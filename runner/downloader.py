@@ -1,0 +1,211 @@
+"""Brings results to disk: fetched without the key, checked, and only then under their final name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from string import Formatter
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from runner.crash_points import reach
+from runner.fetcher import Fetcher, FetchFailed
+from runner.governor import Governor
+from runner.job import Consequence, SavedFile, State, StepResult
+from runner.ledger import Event, Ledger, Record
+from runner.media import Checked, Kind, UnusableMedium, check, digest, put_in_place, write_whole
+from runner.policy.outputs import Data, Medium, Output, Text, outputs_of
+
+MEDIA_RETENTION_S = 7 * 86400.0
+DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Work:
+    """The download of one job: what it has so far."""
+
+    record: Record
+    targets: set[str] = field(default_factory=set)
+    files: list[SavedFile] = field(default_factory=list)
+
+
+class Downloader:
+    """Owns `completed`."""
+
+    def __init__(self, ledger: Ledger, fetcher: Fetcher, governor: Governor, output: Path) -> None:
+        self._ledger = ledger
+        self._fetcher = fetcher
+        self._governor = governor
+        self._output = output
+        # Names that are being written now; the ledger knows those that were.
+        self._claimed: set[str] = set()
+
+    async def save(self, key: int) -> StepResult:
+        """Fetches, checks and names all files of one job, then marks it saved."""
+        found = await self._ledger.completed(key)
+        if found is None:
+            return StepResult(None)
+        record, body = found
+        work = _Work(record)
+        try:
+            return await self._save(work, outputs_of(json.loads(body)))
+        except FetchFailed as failure:
+            return await self._failed(record, failure)
+        except UnusableMedium as failure:
+            return await self._failed(record, FetchFailed(str(failure)))
+        except OSError as error:
+            return await self._disk_trouble(record, error)
+        finally:
+            self._claimed -= work.targets
+
+    async def _save(self, work: _Work, outputs: list[Output]) -> StepResult:
+        record = work.record
+        if not outputs:
+            return await self._nothing(record)
+        known = {file.n: file for file in await self._ledger.files(record.key)}
+        for n, output in enumerate(outputs):
+            work.files.append(await self._one(work, n, output, known.get(n)))
+        event = Event(self._governor.now(), detail=", ".join(str(f.path) for f in work.files))
+        await self._ledger.save(record, work.files, event)
+        reach("saved-committed")
+        return StepResult(State.SAVED)
+
+    async def _one(self, work: _Work, n: int, output: Output, known: SavedFile | None) -> SavedFile:
+        """One file of the job; one that is there already, whole, is not fetched again."""
+        if known is not None and known.path is not None and await self._is_there(known):
+            return known
+        part = self._output / part_name(work.record.output, n)
+        checked = await self._bring(output, part)
+        reach("file-checked")
+        path = await self._name(work, n, checked, known)
+        await _in_thread(partial(put_in_place, part, self._output / path))
+        reach("file-renamed")
+        url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None
+        return SavedFile(
+            n, url, path, checked.size_bytes, checked.sha256, checked.kind.content_type
+        )
+
+    async def _bring(self, output: Output, part: Path) -> Checked:
+        """The output's bytes on disk under a temporary name, checked."""
+        if isinstance(output, Medium) and not _is_data(output.url):
+            declared = await self._fetcher.fetch(output.url, part)
+            return await _in_thread(partial(check, part, declared))
+        data, declared = _inline(output)
+        await _in_thread(partial(write_whole, part, data))
+        if isinstance(output, Medium):
+            return await _in_thread(partial(check, part, declared))
+        text = isinstance(output, Text)
+        kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
+        return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
+
+    async def _name(self, work: _Work, n: int, checked: Checked, known: SavedFile | None) -> str:
+        """A final name that no other job's file and no foreign file has."""
+        record = work.record
+        wanted = file_name(record.output, n, checked.kind.extension)
+        for path in (wanted, with_suffix(wanted, record.id)):
+            taken = path in self._claimed or await self._ledger.path_is_taken(path, record.key)
+            own = known is not None and known.path == path
+            if not taken and (own or await self._is_free(path, checked)):
+                self._claimed.add(path)
+                work.targets.add(path)
+                return path
+        raise FetchFailed(f"{wanted} is taken by another file; move that away and run again")
+
+    async def _is_free(self, path: str, checked: Checked) -> bool:
+        # The same bytes under the wanted name are this job's own, from a run that died right there.
+        target = self._output / path
+
+        def free() -> bool:
+            return not target.exists() or digest(target) == checked.sha256
+
+        return await _in_thread(free)
+
+    async def _is_there(self, file: SavedFile) -> bool:
+        path = self._output / str(file.path)
+
+        def there() -> bool:
+            return path.is_file() and path.stat().st_size == file.size_bytes
+
+        return await _in_thread(there)
+
+    async def _nothing(self, record: Record) -> StepResult:
+        reason = "the API reports it as completed, but the result holds no output"
+        await self._ledger.end(record, State.FAILED, Event(self._governor.now(), detail=reason))
+        return StepResult(State.FAILED, reason=reason)
+
+    async def _failed(self, record: Record, failure: FetchFailed) -> StepResult:
+        now = self._governor.now()
+        submitted_at = record.submitted_at or now
+        reason = str(failure)
+        event = Event(now, failure.status, reason)
+        if failure.gone and now - submitted_at > MEDIA_RETENTION_S:
+            await self._ledger.end(record, State.EXPIRED, event)
+            return StepResult(State.EXPIRED, reason=reason)
+        await self._ledger.explain(record, event)
+        return StepResult(State.COMPLETED, now, reason=reason)
+
+    async def _disk_trouble(self, record: Record, error: OSError) -> StepResult:
+        reason = f"cannot write to {self._output}: {error.strerror or error}"
+        await self._ledger.explain(record, Event(self._governor.now(), detail=reason))
+        pause = error.errno in DISK_TROUBLE
+        what = Consequence.PAUSE if pause else Consequence.NONE
+        return StepResult(State.COMPLETED, self._governor.now(), what, reason)
+
+
+def file_name(pattern: str, n: int, extension: str) -> str:
+    """The name of a job's n-th file; without `{n}` in the pattern further files get `-1`, `-2`, …"""
+    name = pattern.format(n=n, ext=extension)
+    return name if n == 0 or _has_field(pattern, "n") else with_suffix(name, str(n))
+
+
+def part_name(pattern: str, n: int) -> str:
+    """The name of the n-th file while it is incomplete, beside where it will be."""
+    name = file_name(pattern, n, "part")
+    return name if name.endswith(".part") else f"{name}.part"
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """`folder/fox.png` with `2` is `folder/fox-2.png`."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, extension = base.rpartition(".")
+    if not stem:
+        stem, dot, extension = base, "", ""
+    return f"{folder}{slash}{stem}-{suffix}{dot}{extension}"
+
+
+def _has_field(pattern: str, name: str) -> bool:
+    return any(field_name == name for _, field_name, _, _ in Formatter().parse(pattern))
+
+
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def _inline(output: Output) -> tuple[bytes, str | None]:
+    match output:
+        case Text(text):
+            return text.encode(), "text/plain"
+        case Data(value):
+            return json.dumps(value, ensure_ascii=False, indent=2).encode(), "application/json"
+        case Medium(url):
+            head, _, data = url[5:].partition(",")
+            try:
+                decoded = base64.b64decode(data) if head.endswith(";base64") else data.encode()
+            except binascii.Error as error:
+                raise UnusableMedium(f"the data URL does not decode: {error}") from error
+            return decoded, head.partition(";")[0]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    # A thread that has begun to rename must not be left behind half way.
+    return await anyio.to_thread.run_sync(work)

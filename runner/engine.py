@@ -1,0 +1,314 @@
+"""One run: admission, wake-ups, draining, stopping. Steps write the ledger; the engine wakes the next.
+
+    pending ──submitter──▶ submitted ──poller──▶ completed ──downloader──▶ saved
+
+Each arrow is a loop that starts one task a job. Nothing is handed from step to step but the news that
+there is work: what the work is, the ledger says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import anyio
+from anyio.abc import TaskGroup
+
+from runner.downloader import Downloader
+from runner.errors import LedgerError, RunnerError, StoppedEarly
+from runner.events import Draining, Moved, Noted, Observer
+from runner.governor import Bell, Governor, Urgency
+from runner.inventory import Inventory
+from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
+from runner.ledger import Ledger, Record
+from runner.poller import Poller
+from runner.queues import Downloads, Pending
+from runner.submitter import Submitter
+
+DOWNLOADS_AT_ONCE = 16
+# A host that was never reached since the run began is more likely misspelt than down.
+GIVE_UP_AFTER_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What bounds a run: jobs in flight, new submits, tries for a file, seconds to drain."""
+
+    concurrency: int
+    download_attempts: int
+    drain_s: float
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Who moves jobs; each owns the states it moves them out of."""
+
+    submitter: Submitter
+    poller: Poller
+    downloader: Downloader
+    inventory: Inventory
+
+
+@dataclass(slots=True)
+class Ending:
+    """Why a run ended before all was done, if it did."""
+
+    stopped: str | None = None
+    key_refused: bool = False
+
+
+class Engine:
+    """Runs the jobs of some manifests, and collects whatever else is in flight in the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        governor: Governor,
+        steps: Steps,
+        bounds: Bounds,
+        manifests: Sequence[int],
+        observer: Observer,
+    ) -> None:
+        self._ledger = ledger
+        self._governor = governor
+        self._steps = steps
+        self._bounds = bounds
+        self._manifests = tuple(manifests)
+        self._observer = observer
+        self._pending = Pending(ledger, governor, self._manifests)
+        self._downloads = Downloads(ledger, governor, Random())
+        self._ending = Ending()
+        self._draining = False
+        self._halted = False
+        self._in_flight = 0
+        self._submitting = 0
+        self._sent = 0
+        self._taking_inventory = True
+        self._nothing_to_send = False
+        self._stopped_models: dict[str, str] = {}
+        self._submit_bell, self._poll_bell, self._download_bell = Bell(), Bell(), Bell()
+        self._end_bell = Bell()
+        self._scope = anyio.CancelScope()
+        self._started = governor.now()
+
+    async def recover(self) -> int:
+        """What a dead run left behind enters again by the same doors. Returns how many are in doubt."""
+        doubtful = await self._ledger.doubt_interrupted(self._governor.now())
+        for record in await self._ledger.submitted():
+            self._steps.poller.watch(record)
+            self._in_flight += 1
+        return doubtful
+
+    async def run(self) -> Ending:
+        """Works until all is settled or the run is told to stop; call `recover` before."""
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._governor.run)
+                    group.start_soon(self._take_inventory)
+                    group.start_soon(self._submit_loop, group)
+                    group.start_soon(self._poll_loop, group)
+                    group.start_soon(self._download_loop, group)
+                    while not self._settled():
+                        await self._end_bell.wait()
+                    group.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+        return self._ending
+
+    def drain(self, reason: str) -> None:
+        """No new submits; what is in flight is finished, for as long as the bounds allow."""
+        if self._draining:
+            return
+        self._draining = True
+        self._ending.stopped = self._ending.stopped or reason
+        # What is left at that time is on disk and goes on with the next run.
+        self._scope.deadline = anyio.current_time() + self._bounds.drain_s
+        self._observer(Draining(reason))
+        self._ring()
+
+    def stop(self, reason: str) -> None:
+        """Ends the run at once; everything goes on with the next one."""
+        self._ending.stopped = self._ending.stopped or reason
+        self._scope.cancel()
+
+    def is_draining(self) -> bool:
+        """Whether no new job is sent any more."""
+        return self._draining
+
+    def _halt(self, reason: str) -> None:
+        """Sends nothing more to the API; answers under way and downloads are still taken in."""
+        self._halted = True
+        self.drain(reason)
+
+    def _settled(self) -> bool:
+        if self._submitting or self._taking_inventory or not self._downloads.idle:
+            return False
+        if not (self._draining or self._nothing_to_send):
+            return False
+        return self._halted or self._in_flight == 0
+
+    def _ring(self) -> None:
+        for bell in (self._submit_bell, self._poll_bell, self._download_bell, self._end_bell):
+            bell.ring()
+
+    async def _take_inventory(self) -> None:
+        async for found in self._steps.inventory.take(self._manifests):
+            job = found.job
+            self._observer(Moved(job.id, job.manifest, job.model, job.state, found.after))
+            if found.after is State.COMPLETED:
+                self._downloads.add(job.key)
+                self._download_bell.ring()
+        self._taking_inventory = False
+        self._ring()
+
+    async def _submit_loop(self, group: TaskGroup) -> None:
+        while not self.is_draining():
+            if not self._has_room():
+                await self._submit_bell.wait()
+                continue
+            record = await self._pending.next(self._stopped_models)
+            if record is None:
+                self._nothing_to_send = not self._submitting and self._pending.next_at is None
+                self._end_bell.ring()
+                await self._submit_bell.wait(self._pending.wait_s())
+                continue
+            self._nothing_to_send = False
+            await self._governor.turn(Urgency.SUBMIT)
+            if self.is_draining():
+                break
+            self._submitting += 1
+            self._in_flight += 1
+            group.start_soon(self._submit, record)
+        self._end_bell.ring()
+
+    def _has_room(self) -> bool:
+        limit = self._bounds.limit
+        if limit is not None and self._sent >= limit:
+            self.drain(f"the limit of {limit} new submissions is reached")
+            return False
+        within_limit = limit is None or self._sent + self._submitting < limit
+        return within_limit and self._in_flight < self._bounds.concurrency
+
+    async def _submit(self, record: Record) -> None:
+        self._moved(record, State.PENDING, StepResult(State.SUBMITTING))
+        result = await self._steps.submitter.submit(record)
+        self._submitting -= 1
+        if result.state in (State.SUBMITTED, State.IN_DOUBT):
+            self._sent += 1
+        if result.state is State.SUBMITTED and (sent := await self._ledger.one(record.key)):
+            self._steps.poller.watch(sent)
+        else:
+            self._in_flight -= 1
+        if result.state is State.PENDING and result.again_at is not None:
+            self._pending.put_off(record.key, result.again_at)
+        self._moved(record, State.SUBMITTING, result)
+        await self._consider(record, result)
+
+    async def _poll_loop(self, group: TaskGroup) -> None:
+        while not self._halted:
+            now = self._governor.now()
+            due = self._steps.poller.schedule.next_due(now)
+            if due is None or due > now:
+                await self._poll_bell.wait(None if due is None else due - now)
+                continue
+            await self._governor.turn(Urgency.POLL)
+            record = self._steps.poller.take()
+            if record is not None and not self._halted:
+                group.start_soon(self._poll, record)
+
+    async def _poll(self, record: Record) -> None:
+        result = await self._steps.poller.poll(record)
+        if result.state not in IN_FLIGHT_STATES:
+            self._in_flight -= 1
+            self._moved(record, State.SUBMITTED, result)
+        if result.state is State.COMPLETED:
+            self._downloads.add(record.key)
+        await self._consider(record, result)
+
+    async def _download_loop(self, group: TaskGroup) -> None:
+        while True:
+            key = (
+                await self._downloads.next() if self._downloads.active < DOWNLOADS_AT_ONCE else None
+            )
+            if key is None:
+                self._end_bell.ring()
+                await self._download_bell.wait(self._downloads.wait_s())
+                continue
+            group.start_soon(self._download, key)
+
+    async def _download(self, key: int) -> None:
+        result = await self._steps.downloader.save(key)
+        record = await self._ledger.one(key)
+        again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
+        tries = self._downloads.ended(key, again, self._bounds.download_attempts)
+        if record is not None and result.state not in (None, State.COMPLETED):
+            self._moved(record, State.COMPLETED, result)
+        elif record is not None and again and tries >= self._bounds.download_attempts:
+            why = f"job {record.id} is not saved after {tries} tries: {result.reason}"
+            self._observer(Noted(why, warning=True))
+            self._ending.stopped = self._ending.stopped or "some files did not come whole"
+        if record is not None:
+            await self._consider(record, result)
+
+    async def _consider(self, record: Record, result: StepResult) -> None:
+        """What a step's result asks of the run as a whole; then whoever can go on is woken."""
+        match result.consequence:
+            case Consequence.STOP_MODEL:
+                await self._stop_model(record.model, result.reason)
+            case Consequence.PAUSE:
+                self.drain(result.reason)
+            case Consequence.KEY_REFUSED:
+                self._ending.key_refused = True
+                self._halt(f"the API refused the key ({result.reason})")
+            case Consequence.NONE if (
+                result.state is State.PENDING and record.model in self._stopped_models
+            ):
+                await self._stop_model(record.model, self._stopped_models[record.model])
+        waiting = result.state in (State.PENDING, State.SUBMITTED)
+        patience_ends = self._started + GIVE_UP_AFTER_S
+        if waiting and not self._governor.ever_reached and self._governor.now() > patience_ends:
+            self._halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
+        self._ring()
+
+    async def _stop_model(self, model: str, reason: str) -> None:
+        first = model not in self._stopped_models
+        self._stopped_models[model] = reason
+        now = self._governor.now()
+        count = await self._ledger.stop_model(model, self._manifests, reason, now)
+        if count:
+            self._observer(
+                Moved("", "", model, State.PENDING, State.FAILED, reason=reason, count=count)
+            )
+        if first:
+            more = f"; {count:,} more of its jobs are not sent" if count else ""
+            text = f"model `{model}` is stopped: {reason}{more}. `runner retry` brings them back"
+            self._observer(Noted(text, warning=True))
+
+    def _moved(self, record: Record, before: State, result: StepResult) -> None:
+        after = result.state or State.PENDING
+        self._observer(
+            Moved(
+                record.id,
+                record.manifest,
+                record.model,
+                before,
+                after,
+                cost=result.cost,
+                reason=result.reason or None,
+            )
+        )
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the run, as one a person can read where there is one."""
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _first(error)
+        if isinstance(error, LedgerError):
+            return StoppedEarly(str(error))
+        if isinstance(error, RunnerError):
+            return error
+    return errors.exceptions[0]

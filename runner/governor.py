@@ -1,0 +1,125 @@
+"""The only clock and the only sleeper of a run: every request to a host asks its governor first."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from enum import IntEnum
+from random import Random
+
+import anyio
+
+from runner.events import Held, Observer
+from runner.job import Answer
+from runner.policy.backoff import full_jitter
+from runner.policy.pace import Pace, hold_until
+
+JITTER_S = (0.05, 0.75)
+# One process after the other must not wake for every short pause of the network.
+UNREACHABLE_CAP_S = 60.0
+
+
+class Urgency(IntEnum):
+    """Who goes first when the rate is short; the smaller the sooner."""
+
+    COLLECT = 0
+    POLL = 1
+    SUBMIT = 2
+    ASIDE = 3
+
+
+class Bell:
+    """Wakes one waiting loop; a ring while nobody waits is not lost."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def ring(self) -> None:
+        """Wakes whoever waits, or the next one who will."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Returns at the next ring or after `timeout_s` seconds."""
+        with anyio.move_on_after(timeout_s):
+            await self._event.wait()
+        self._event = anyio.Event()
+
+
+class Governor:
+    """Grants turns at a host's pace. `run` must be under way in the engine's task group."""
+
+    def __init__(self, pace: Pace, rng: Random, observer: Observer) -> None:
+        self._pace = pace
+        self._rng = rng
+        self._observer = observer
+        self._waiting: list[tuple[Urgency, int, anyio.Event]] = []
+        self._numbers = itertools.count()
+        self._bell = Bell()
+        self._streak = 0
+        self.ever_reached = False
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits; everything in a run that waits for time waits here."""
+        await anyio.sleep(seconds)
+
+    async def turn(self, urgency: Urgency) -> None:
+        """Returns when one request may leave; the caller sends it at once."""
+        now = time.monotonic()
+        if not self._waiting and self._pace.wait_s(now) <= 0:
+            self._pace.take(now)
+            return
+        granted = anyio.Event()
+        ticket = (urgency, next(self._numbers), granted)
+        heapq.heappush(self._waiting, ticket)
+        self._bell.ring()
+        try:
+            await granted.wait()
+        except BaseException:
+            if not granted.is_set():
+                self._waiting.remove(ticket)
+                heapq.heapify(self._waiting)
+            raise
+
+    async def run(self) -> None:
+        """Grants the turns that have to wait, the most urgent first."""
+        while True:
+            if not self._waiting:
+                await self._bell.wait()
+                continue
+            wait_s = self._pace.wait_s(time.monotonic())
+            if wait_s > 0:
+                await self.sleep(wait_s)
+                continue
+            _, _, granted = heapq.heappop(self._waiting)
+            self._pace.take(time.monotonic())
+            granted.set()
+
+    def rate_limited(self, answer: Answer) -> float:
+        """A 429: nothing leaves before its reset, plus jitter. Returns when that is."""
+        now = self.now()
+        return self._hold(
+            hold_until(answer, now) - now + self._rng.uniform(*JITTER_S), "rate limit"
+        )
+
+    def unreachable(self, reason: str) -> float:
+        """No connection could be made: waits before the next, the longer the more often it fails."""
+        self._streak += 1
+        # Never quite at once: a refused connection answers in no time at all.
+        wait_s = 0.25 + full_jitter(self._streak, self._rng, cap_s=UNREACHABLE_CAP_S)
+        return self._hold(wait_s, f"cannot connect: {reason}")
+
+    def reached(self) -> None:
+        """The host answered."""
+        self._streak = 0
+        self.ever_reached = True
+
+    def _hold(self, seconds: float, reason: str) -> float:
+        now = self.now()
+        if self._pace.hold(time.monotonic() + seconds):
+            self._observer(Held(now + seconds, reason))
+        return now + seconds

@@ -1,0 +1,155 @@
+"""Bytes on disk: what they are, and whether they are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+HEAD_BYTES = 512
+# Decoded in full up to here; a larger picture has its structure checked, so that memory stays bounded.
+DECODE_LIMIT_PIXELS = 150_000_000
+
+
+class UnusableMedium(Exception):
+    """The bytes are not what was asked for; the text says what they are instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of content, told from the content itself."""
+
+    content_type: str
+    extension: str
+    is_image: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file that was read whole and is what it should be."""
+
+    kind: Kind
+    size_bytes: int
+    sha256: str
+
+
+_PNG = Kind("image/png", "png", is_image=True)
+_JPEG = Kind("image/jpeg", "jpg", is_image=True)
+_WEBP = Kind("image/webp", "webp", is_image=True)
+_GIF = Kind("image/gif", "gif", is_image=True)
+_MP4 = Kind("video/mp4", "mp4")
+
+_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+    (b"\x89PNG\r\n\x1a\n", _PNG),
+    (b"\xff\xd8\xff", _JPEG),
+    (b"GIF87a", _GIF),
+    (b"GIF89a", _GIF),
+    (b"BM", Kind("image/bmp", "bmp", is_image=True)),
+    (b"II*\x00", Kind("image/tiff", "tif", is_image=True)),
+    (b"MM\x00*", Kind("image/tiff", "tif", is_image=True)),
+    (b"\x1aE\xdf\xa3", Kind("video/webm", "webm")),
+    (b"OggS", Kind("audio/ogg", "ogg")),
+    (b"fLaC", Kind("audio/flac", "flac")),
+    (b"ID3", Kind("audio/mpeg", "mp3")),
+    (b"\xff\xfb", Kind("audio/mpeg", "mp3")),
+    (b"\xff\xf3", Kind("audio/mpeg", "mp3")),
+    (b"glTF", Kind("model/gltf-binary", "glb")),
+    (b"%PDF", Kind("application/pdf", "pdf")),
+    (b"PK\x03\x04", Kind("application/zip", "zip")),
+)
+_RIFF = {b"WEBP": _WEBP, b"WAVE": Kind("audio/wav", "wav"), b"AVI ": Kind("video/x-msvideo", "avi")}
+_BRANDS = {
+    b"avif": Kind("image/avif", "avif", is_image=True),
+    b"avis": Kind("image/avif", "avif", is_image=True),
+    b"heic": Kind("image/heic", "heic"),
+    b"mif1": Kind("image/heic", "heic"),
+    b"M4A ": Kind("audio/mp4", "m4a"),
+    b"qt  ": Kind("video/quicktime", "mov"),
+}
+_PLAIN = {"text/plain": "txt", "application/json": "json", "image/svg+xml": "svg"}
+
+
+def check(path: Path, declared_type: str | None) -> Checked:
+    """Reads the file whole and decodes it where it is a picture.
+
+    Raises UnusableMedium for an empty file, a page instead of a medium, or a picture that does not
+    decode. What the content is decides; `declared_type` only where the content does not tell.
+    """
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise UnusableMedium("an empty file came")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    kind = kind_of(head, declared_type)
+    if kind.is_image:
+        _decode(path)
+    return Checked(kind, size_bytes, digest(path))
+
+
+def digest(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kind_of(head: bytes, declared_type: str | None = None) -> Kind:
+    """What content begins with these bytes. Raises UnusableMedium for a page."""
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] in _RIFF:
+        return _RIFF[head[8:12]]
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], _MP4)
+    declared = (declared_type or "").partition(";")[0].strip().lower()
+    start = head.lstrip().lower()
+    if (
+        start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
+        or declared == "text/html"
+    ):
+        raise UnusableMedium("an HTML page came instead of the file")
+    if declared.startswith("image/") and declared != "image/svg+xml":
+        raise UnusableMedium(f"it is declared as {declared} but holds no picture")
+    extension = _PLAIN.get(declared) or (mimetypes.guess_extension(declared) or ".bin")[1:]
+    return Kind(declared or "application/octet-stream", extension)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that a power cut cannot take it back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def put_in_place(part: Path, target: Path) -> None:
+    """Gives a finished file its final name, durably."""
+    part.replace(target)
+    if os.name == "posix":
+        # The rename itself is in the folder, and the folder has to reach the disk as well.
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _decode(path: Path) -> None:
+    # Imported here: only a run that downloads needs it.
+    from PIL import Image
+
+    # The bound below takes the place of Pillow's own, which refuses pictures that were paid for.
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            if image.width * image.height > DECODE_LIMIT_PIXELS:
+                image.verify()
+            else:
+                image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise UnusableMedium(f"the picture does not decode: {error}") from error

@@ -1,0 +1,154 @@
+"""Finds out which jobs in flight are finished; apart from submitting, and never starting a job anew."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+from runner.api import Api
+from runner.crash_points import reach
+from runner.events import Answered, Call, Observer
+from runner.governor import Governor, Urgency
+from runner.job import Answer, Consequence, State, StepResult
+from runner.ledger import Event, Ledger, Record
+from runner.policy.backoff import full_jitter
+from runner.policy.polling import PollSchedule
+from runner.policy.verdict import Meaning, Verdict, judge_poll
+
+# Inside the hour a 404 may be a replica that lags; past it, it is what was to be expected.
+NOT_FOUND_LIMIT = 4
+# How long the API may stay silent after the hour before a job counts as expired.
+SILENCE_S = 300.0
+
+
+class Poller:
+    """Owns `submitted`: whom to ask next, and what the answers mean."""
+
+    def __init__(
+        self, ledger: Ledger, api: Api, governor: Governor, rng: Random, observer: Observer
+    ) -> None:
+        self.schedule = PollSchedule()
+        self._ledger = ledger
+        self._api = api
+        self._governor = governor
+        self._observer = observer
+        self._rng = rng
+        self._records: dict[int, Record] = {}
+        self._finished: set[int] = set()
+        self._troubles: dict[int, int] = {}
+        self._not_found: dict[int, int] = {}
+
+    def watch(self, record: Record) -> None:
+        """Takes in a submitted job."""
+        started = record.submitted_at or self._governor.now()
+        deadline = record.deadline or started
+        self._records[record.key] = record
+        self.schedule.add(record.key, record.model, started, deadline)
+
+    def take(self) -> Record | None:
+        """The job most worth a request now, or None."""
+        key = self.schedule.pop(self._governor.now())
+        return self._records[key] if key is not None else None
+
+    async def poll(self, record: Record) -> StepResult:
+        """Asks for one job; the caller has its turn. Status first, the result when that is there."""
+        if record.key not in self._finished:
+            answer = await self._ask(record, Call.STATUS)
+            verdict = judge_poll(answer)
+            if verdict.meaning is not Meaning.COMPLETED:
+                return await self._conclude(record, answer, verdict)
+            self.schedule.found(record.key, self._governor.now())
+            self._finished.add(record.key)
+            await self._governor.turn(Urgency.COLLECT)
+        answer = await self._ask(record, Call.RESULT)
+        return await self._conclude(record, answer, judge_poll(answer))
+
+    async def _ask(self, record: Record, call: Call) -> Answer:
+        request_id = record.request_id or ""
+        ask = self._api.status if call is Call.STATUS else self._api.result
+        answer = await ask(request_id)
+        self._observer(Answered(call, answer.status, answer.seconds))
+        if answer.status is not None:
+            self._governor.reached()
+        return answer
+
+    async def _conclude(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
+        match verdict.meaning:
+            case Meaning.COMPLETED:
+                return await self._completed(record, answer, verdict)
+            case Meaning.FAILED | Meaning.BLOCKED:
+                blocked = verdict.meaning is Meaning.BLOCKED
+                after = State.BLOCKED if blocked else State.FAILED
+                return await self._end(record, after, answer, verdict.reason)
+            case Meaning.NOT_FOUND:
+                return await self._missing(record, answer, verdict)
+            case Meaning.KEY_REFUSED:
+                self._again(record, 0.0)
+                return StepResult(State.SUBMITTED, None, Consequence.KEY_REFUSED, verdict.reason)
+            case Meaning.RUNNING:
+                self._running(record)
+                return StepResult(State.SUBMITTED)
+            case Meaning.RATE_LIMITED:
+                self._again(record, self._governor.rate_limited(answer) - self._governor.now())
+                return StepResult(State.SUBMITTED)
+            case Meaning.NEVER_LEFT:
+                self._again(
+                    record, self._governor.unreachable(verdict.reason) - self._governor.now()
+                )
+                return StepResult(State.SUBMITTED, reason=verdict.reason)
+            case _:
+                return await self._trouble(record, answer, verdict)
+
+    async def _completed(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
+        reach("result-received")
+        body = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
+        event = Event(self._governor.now(), answer.status, request_id=record.request_id)
+        await self._ledger.complete(record, body, event, verdict.cost)
+        reach("result-committed")
+        self._forget(record)
+        return StepResult(State.COMPLETED, cost=verdict.cost)
+
+    async def _missing(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
+        times = self._not_found[record.key] = self._not_found.get(record.key, 0) + 1
+        overdue = record.deadline is None or self._governor.now() >= record.deadline
+        if not overdue and times < NOT_FOUND_LIMIT:
+            self._again(record, 2.0 ** (times - 1))
+            return StepResult(State.SUBMITTED, reason=verdict.reason)
+        why = "its hour had passed" if overdue else f"{times} times, inside its hour"
+        return await self._end(record, State.EXPIRED, answer, f"{verdict.reason} ({why})")
+
+    async def _trouble(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
+        now = self._governor.now()
+        if record.deadline is not None and now > record.deadline + SILENCE_S:
+            reason = f"no usable answer until its hour had passed; the last was {verdict.reason}"
+            return await self._end(record, State.EXPIRED, answer, reason)
+        times = self._troubles[record.key] = self._troubles.get(record.key, 0) + 1
+        self._again(record, 0.5 + full_jitter(times, self._rng, cap_s=30.0))
+        return StepResult(State.SUBMITTED, reason=verdict.reason)
+
+    async def _end(self, record: Record, after: State, answer: Answer, reason: str) -> StepResult:
+        event = Event(self._governor.now(), answer.status, reason, record.request_id)
+        await self._ledger.end(record, after, event)
+        if after is not State.EXPIRED:
+            self.schedule.found(record.key, self._governor.now())
+        self._forget(record)
+        return StepResult(after, reason=reason)
+
+    def _running(self, record: Record) -> None:
+        self._troubles.pop(record.key, None)
+        self._not_found.pop(record.key, None)
+        if record.key in self._finished:
+            # The status said COMPLETED and the result does not yet: ask for the result again.
+            self._again(record, 1.0)
+        else:
+            self.schedule.running(record.key, self._governor.now())
+
+    def _again(self, record: Record, wait_s: float) -> None:
+        self.schedule.later(record.key, self._governor.now(), wait_s)
+
+    def _forget(self, record: Record) -> None:
+        self.schedule.discard(record.key)
+        self._records.pop(record.key, None)
+        self._finished.discard(record.key)
+        self._troubles.pop(record.key, None)
+        self._not_found.pop(record.key, None)

@@ -1,0 +1,148 @@
+"""What waits to be sent and to be fetched; the ledger is the queue, these know where to look next."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Container, Sequence
+from random import Random
+
+from runner.governor import Governor
+from runner.job import State
+from runner.ledger import Ledger, Record
+from runner.policy.backoff import full_jitter
+
+PAGE = 100
+RETRY_CAP_S = 30.0
+
+
+class Pending:
+    """Jobs to send: the manifests in order, and between them those that were put off and are due."""
+
+    def __init__(self, ledger: Ledger, governor: Governor, manifests: Sequence[int]) -> None:
+        self._ledger = ledger
+        self._governor = governor
+        self._manifests = manifests
+        self._page: deque[Record] = deque()
+        self._put_off: list[tuple[float, int]] = []
+        self._left: deque[int] = deque(manifests)
+        self._after = 0
+        self._again_at: float | None = None
+
+    def put_off(self, key: int, until: float) -> None:
+        """A job that was taken is pending again, and may be sent at `until`."""
+        heapq.heappush(self._put_off, (until, key))
+
+    async def next(self, stopped_models: Container[str]) -> Record | None:
+        """The next job to send, or None when none is due."""
+        while True:
+            record = await self._take()
+            if record is None or record.model not in stopped_models:
+                return record
+
+    @property
+    def next_at(self) -> float | None:
+        """When the first of the jobs that wait for a time may be sent."""
+        times = [time for time in (self._again_at,) if time is not None]
+        times += [self._put_off[0][0]] if self._put_off else []
+        return min(times, default=None)
+
+    def wait_s(self) -> float | None:
+        """Seconds until there may be a job to send; None when only a wake-up can bring one."""
+        next_at = self.next_at
+        return None if next_at is None else max(0.0, next_at - self._governor.now())
+
+    async def _take(self) -> Record | None:
+        now = self._governor.now()
+        while self._put_off and self._put_off[0][0] <= now:
+            _, key = heapq.heappop(self._put_off)
+            record = await self._ledger.one(key)
+            if record is not None and record.state is State.PENDING:
+                return record
+        if self._again_at is not None and self._again_at <= now:
+            self._start_over()
+        while not self._page and self._left:
+            await self._turn_page(now)
+        return self._page.popleft() if self._page else None
+
+    async def _turn_page(self, now: float) -> None:
+        page = await self._ledger.pending(self._left[0], self._after, PAGE, now)
+        self._page.extend(page)
+        if len(page) == PAGE:
+            self._after = page[-1].key
+            return
+        self._after = 0
+        self._left.popleft()
+        if not self._left:
+            # An earlier run may have put jobs off; those of this run are in the heap as well.
+            self._again_at = await self._ledger.next_postponed(self._manifests, now)
+
+    def _start_over(self) -> None:
+        self._left = deque(self._manifests)
+        self._after = 0
+        self._again_at = None
+
+
+class Downloads:
+    """Completed jobs whose files are to be fetched: those of earlier runs and those that come up."""
+
+    def __init__(self, ledger: Ledger, governor: Governor, rng: Random) -> None:
+        self._ledger = ledger
+        self._governor = governor
+        self._rng = rng
+        self._ready: deque[int] = deque()
+        self._later: list[tuple[float, int]] = []
+        self._known: set[int] = set()
+        self._tries: dict[int, int] = {}
+        self._after = 0
+        self._scanned = False
+        self.active = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return self._scanned and not self._known
+
+    def add(self, key: int) -> None:
+        """A job was completed."""
+        if key not in self._known:
+            self._known.add(key)
+            self._ready.append(key)
+
+    async def next(self) -> int | None:
+        """The next job to fetch files for, or None when none is due; counts as active from then."""
+        now = self._governor.now()
+        while self._later and self._later[0][0] <= now:
+            self._ready.append(heapq.heappop(self._later)[1])
+        if not self._ready and not self._scanned:
+            await self._scan()
+        if not self._ready:
+            return None
+        self.active += 1
+        return self._ready.popleft()
+
+    def wait_s(self) -> float | None:
+        """Seconds until a put-off download is due; None without one."""
+        if not self._later:
+            return None
+        return max(0.0, self._later[0][0] - self._governor.now())
+
+    def ended(self, key: int, again: bool, attempts: int) -> int:
+        """A download ended; `again`: it did not come whole. Returns how often it was tried."""
+        self.active -= 1
+        tries = self._tries.pop(key, 0) + 1
+        if again and tries < attempts:
+            self._tries[key] = tries
+            wait_s = full_jitter(tries, self._rng, cap_s=RETRY_CAP_S)
+            heapq.heappush(self._later, (self._governor.now() + wait_s, key))
+        else:
+            self._known.discard(key)
+        return tries
+
+    async def _scan(self) -> None:
+        page = await self._ledger.completed_keys(self._after, PAGE)
+        for key in page:
+            self.add(key)
+        self._scanned = len(page) < PAGE
+        if page:
+            self._after = page[-1]

@@ -1,0 +1,105 @@
+"""Sends pending jobs: the intent is on disk before the POST, the request id right after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from runner.api import Api
+from runner.crash_points import reach
+from runner.events import Answered, Call, Observer
+from runner.governor import Governor
+from runner.job import Answer, Consequence, State, StepResult
+from runner.ledger import Event, Ledger, Record
+from runner.policy.backoff import full_jitter
+from runner.policy.verdict import Meaning, Verdict, describe, judge_submit
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRules:
+    """`attempts`: answered refusals until a job fails. `retention_s`: how long the API keeps results."""
+
+    attempts: int
+    retention_s: float
+
+
+class Submitter:
+    """Owns `pending` and `submitting`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        api: Api,
+        governor: Governor,
+        rules: SubmitRules,
+        rng: Random,
+        observer: Observer,
+    ) -> None:
+        self._ledger = ledger
+        self._api = api
+        self._governor = governor
+        self._rules = rules
+        self._observer = observer
+        self._rng = rng
+
+    async def submit(self, pending: Record) -> StepResult:
+        """Sends one job; the caller has its turn. The job is then where the answer says it is."""
+        now = self._governor.now()
+        if not await self._ledger.begin_submit(pending, now, now + self._rules.retention_s):
+            return StepResult(None)
+        record = replace(pending, state=State.SUBMITTING, posts=pending.posts + 1)
+        reach("intent-committed")
+        answer = await self._api.submit(record.model, record.params)
+        reach("submit-answered")
+        self._observer(Answered(Call.SUBMIT, answer.status, answer.seconds))
+        if answer.status is not None:
+            self._governor.reached()
+        return await self._conclude(record, answer, judge_submit(answer))
+
+    async def _conclude(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
+        now = self._governor.now()
+        event = Event.of(now, answer, verdict.reason)
+        match verdict.meaning:
+            case Meaning.ACCEPTED if verdict.request_id is not None:
+                await self._ledger.accept(record, verdict.request_id, Event(now, answer.status))
+                reach("request-id-committed")
+                return StepResult(State.SUBMITTED)
+            case Meaning.NEVER_LEFT:
+                again_at = self._governor.unreachable(verdict.reason)
+                await self._ledger.unsend(record, again_at, event)
+                return StepResult(State.PENDING, again_at, reason=verdict.reason)
+            case Meaning.RATE_LIMITED:
+                again_at = self._governor.rate_limited(answer)
+                await self._ledger.refuse(record, again_at, event, counted=False)
+                return StepResult(State.PENDING, again_at, reason=verdict.reason)
+            case Meaning.REFUSED:
+                return await self._refused(record, event)
+            case Meaning.OUT_OF_CREDITS | Meaning.KEY_REFUSED:
+                await self._ledger.refuse(record, now, event, counted=False)
+                stop = verdict.meaning is Meaning.KEY_REFUSED
+                what = Consequence.KEY_REFUSED if stop else Consequence.PAUSE
+                return StepResult(State.PENDING, now, what, verdict.reason)
+            case Meaning.MODEL_CLOSED:
+                await self._ledger.end(record, State.FAILED, event)
+                return StepResult(State.FAILED, None, Consequence.STOP_MODEL, verdict.reason)
+            case Meaning.IN_DOUBT:
+                await self._ledger.doubt(record, event)
+                return StepResult(State.IN_DOUBT, reason=verdict.reason)
+            case Meaning.INVALID:
+                await self._ledger.end(record, State.INVALID, event)
+                return StepResult(State.INVALID, reason=verdict.reason)
+            case _:
+                await self._ledger.end(record, State.FAILED, event)
+                return StepResult(State.FAILED, reason=verdict.reason or describe(answer))
+
+    async def _refused(self, record: Record, event: Event) -> StepResult:
+        reason = event.detail or ""
+        tries = record.refusals + 1
+        if tries >= self._rules.attempts:
+            reason = f"refused {tries} times, the last time with {reason}"
+            event = Event(event.at, event.status, reason)
+            await self._ledger.end(record, State.FAILED, event)
+            return StepResult(State.FAILED, reason=reason)
+        again_at = event.at + full_jitter(tries, self._rng)
+        await self._ledger.refuse(record, again_at, event)
+        return StepResult(State.PENDING, again_at, reason=reason)
