@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -97,6 +97,15 @@ def _key(value: object) -> object:
     return key or None
 
 
+def _path(value: Path) -> Path:
+    if not str(value).isprintable():
+        raise ValueError("holds characters that no path should have")
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError(f"`{value}` begins with a home folder that is not known") from None
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -105,6 +114,7 @@ Duration = Annotated[
 """Seconds, written with a unit."""
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
+FilePath = Annotated[Path, AfterValidator(_path)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 
@@ -139,6 +149,17 @@ class RunSettings(_Section):
         5, description="Answered refusals after which a job is given up."
     )
     download_attempts: Count = Field(5, description="Tries for one file within a run.")
+    on_doubt: Literal["reconcile", "hold", "resubmit"] = Field(
+        "reconcile", description="What becomes of a submit whose answer never came."
+    )
+    on_expired: Literal["recover", "hold", "resubmit"] = Field(
+        "recover", description="What becomes of a job whose hour passed before it was collected."
+    )
+    doubt_wait_s: Duration = Field(
+        600.0,
+        alias="doubt_wait",
+        description="How long a request that is missing in the history stays inconclusive.",
+    )
     retention_s: Duration = Field(
         3600.0, alias="retention", description="How long the API keeps a result after its submit."
     )
@@ -152,8 +173,8 @@ class Settings(_Section):
 
     api: ApiSettings = Field(ApiSettings.model_validate({}), description="The API.")
     run: RunSettings = Field(RunSettings.model_validate({}), description="The run.")
-    ledger: Path = Field(Path("runner.db"), description="The file that remembers every job.")
-    output: Path = Field(Path("output"), description="The folder that results are saved in.")
+    ledger: FilePath = Field(Path("runner.db"), description="The file that remembers every job.")
+    output: FilePath = Field(Path("output"), description="The folder that results are saved in.")
 
 
 def config_schema() -> dict[str, Any]:
@@ -172,6 +193,7 @@ class _Given:
     column: str | None = None
 
     def problem(self, message: str) -> Problem:
+        """What is wrong with the value, told where it comes from."""
         return Problem(self.file, message, self.line, self.column)
 
 
@@ -242,7 +264,7 @@ def _from_file(
         if dotted == "api.key" and isinstance(found.value, str) and not found.value.strip():
             continue  # an empty key is none: the environment's counts
         if dotted in _PATHS and isinstance(found.value, str):
-            joined = path.parent / Path(found.value).expanduser()
+            joined = found.value if found.value.startswith("~") else path.parent / found.value
             found = _Given(joined, str(path), line, dotted)
         given[dotted] = found
     return given

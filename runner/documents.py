@@ -242,8 +242,7 @@ class YamlFile:
     def _syntax_problem(self, error: yaml.YAMLError) -> Problem:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         if mark is None:
-            reason = str(getattr(error, "reason", error))
-            return Problem(self._file, f"is not YAML: {reason}")
+            return Problem(self._file, "is not YAML: it holds a control character")
         number = int(mark.line)
         with self._path.open(encoding="utf-8-sig") as stream:
             text = next((line for i, line in enumerate(stream) if i == number), "")

@@ -17,18 +17,21 @@ from anyio.abc import TaskGroup
 
 from runner.downloader import Downloader
 from runner.errors import LedgerError, RunnerError, StoppedEarly
-from runner.events import Draining, Moved, Noted, Observer
+from runner.events import Draining, Ending, Moved, Noted, Observer
 from runner.governor import Bell, Governor, Urgency
 from runner.inventory import Inventory
 from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
-from runner.ledger import Ledger, Record
+from runner.ledger import Event, Ledger, Record
 from runner.poller import Poller
 from runner.queues import Downloads, Pending
+from runner.reconciler import Reconciler, Resolved
 from runner.submitter import Submitter
 
 DOWNLOADS_AT_ONCE = 16
 # A host that was never reached since the run began is more likely misspelt than down.
 GIVE_UP_AFTER_S = 120.0
+# How long after a job's hour even a slow clock says that it is over.
+SURELY_OVER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,7 @@ class Steps:
     poller: Poller
     downloader: Downloader
     inventory: Inventory
-
-
-@dataclass(slots=True)
-class Ending:
-    """Why a run ended before all was done, if it did."""
-
-    stopped: str | None = None
-    key_refused: bool = False
+    reconciler: Reconciler
 
 
 class Engine:
@@ -86,17 +82,24 @@ class Engine:
         self._submitting = 0
         self._sent = 0
         self._taking_inventory = True
+        self._reconciling = True
         self._nothing_to_send = False
         self._stopped_models: dict[str, str] = {}
         self._submit_bell, self._poll_bell, self._download_bell = Bell(), Bell(), Bell()
-        self._end_bell = Bell()
+        self._end_bell, self._doubt_bell = Bell(), Bell()
         self._scope = anyio.CancelScope()
         self._started = governor.now()
 
     async def recover(self) -> int:
         """What a dead run left behind enters again by the same doors. Returns how many are in doubt."""
         doubtful = await self._ledger.doubt_interrupted(self._governor.now())
+        now = self._governor.now()
         for record in await self._ledger.submitted():
+            if record.deadline is not None and now > record.deadline + SURELY_OVER_S:
+                # A poll would only say 404: the history is asked instead.
+                why = "its hour passed while no run was under way"
+                await self._ledger.end(record, State.EXPIRED, Event(now, detail=why))
+                continue
             self._steps.poller.watch(record)
             self._in_flight += 1
         return doubtful
@@ -106,7 +109,9 @@ class Engine:
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._governor.run)
+                    for governor in {self._governor, self._steps.reconciler.governor}:
+                        group.start_soon(governor.run)
+                    group.start_soon(self._reconcile_loop)
                     group.start_soon(self._take_inventory)
                     group.start_soon(self._submit_loop, group)
                     group.start_soon(self._poll_loop, group)
@@ -146,7 +151,7 @@ class Engine:
     def _settled(self) -> bool:
         if self._submitting or self._taking_inventory or not self._downloads.idle:
             return False
-        if not (self._draining or self._nothing_to_send):
+        if not self._draining and (self._reconciling or not self._nothing_to_send):
             return False
         return self._halted or self._in_flight == 0
 
@@ -162,6 +167,30 @@ class Engine:
                 self._downloads.add(job.key)
                 self._download_bell.ring()
         self._taking_inventory = False
+        self._ring()
+
+    async def _reconcile_loop(self) -> None:
+        reconciler = self._steps.reconciler
+        while not self._halted:
+            for resolved in await reconciler.look():
+                await self._resolved(resolved)
+            self._reconciling = reconciler.holds_up
+            self._ring()
+            next_look = reconciler.next_look
+            wait_s = None if next_look is None else max(0.0, next_look - self._governor.now())
+            await self._doubt_bell.wait(wait_s)
+
+    async def _resolved(self, resolved: Resolved) -> None:
+        record, result = resolved.record, resolved.result
+        self._moved(record, record.state, result)
+        if result.state is State.SUBMITTED and (found := await self._ledger.one(record.key)):
+            self._steps.poller.watch(found)
+            self._in_flight += 1
+        elif result.state is State.COMPLETED:
+            self._downloads.add(record.key)
+        elif result.state is State.PENDING:
+            self._nothing_to_send = False
+            self._pending.look_again()
         self._ring()
 
     async def _submit_loop(self, group: TaskGroup) -> None:
@@ -267,6 +296,9 @@ class Engine:
                 result.state is State.PENDING and record.model in self._stopped_models
             ):
                 await self._stop_model(record.model, self._stopped_models[record.model])
+        if result.state in (State.IN_DOUBT, State.EXPIRED):
+            self._reconciling = True
+            self._doubt_bell.ring()
         waiting = result.state in (State.PENDING, State.SUBMITTED)
         patience_ends = self._started + GIVE_UP_AFTER_S
         if waiting and not self._governor.ever_reached and self._governor.now() > patience_ends:

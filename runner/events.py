@@ -68,5 +68,13 @@ class Noted:
     warning: bool = False
 
 
+@dataclass(slots=True)
+class Ending:
+    """Why a run ended before all was done, if it did."""
+
+    stopped: str | None = None
+    key_refused: bool = False
+
+
 Event = Moved | Answered | Held | Draining | Noted
 Observer = Callable[[Event], None]

@@ -33,6 +33,10 @@ class Pending:
         """A job that was taken is pending again, and may be sent at `until`."""
         heapq.heappush(self._put_off, (until, key))
 
+    def look_again(self) -> None:
+        """There may be pending jobs that were not there before."""
+        self._again_at = self._governor.now()
+
     async def next(self, stopped_models: Container[str]) -> Record | None:
         """The next job to send, or None when none is due."""
         while True:
@@ -78,6 +82,7 @@ class Pending:
             self._again_at = await self._ledger.next_postponed(self._manifests, now)
 
     def _start_over(self) -> None:
+        self._page.clear()
         self._left = deque(self._manifests)
         self._after = 0
         self._again_at = None

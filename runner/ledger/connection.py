@@ -149,13 +149,17 @@ def _resolve(futures: list[asyncio.Future[bool]], outcome: list[bool] | Exceptio
 
 
 class transaction:  # noqa: N801  reads as a word in `with transaction(database):`
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the body or the commit fails."""
+    """BEGIN … COMMIT, or ROLLBACK when the body or the commit fails.
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    `mode` DEFERRED leaves the file alone while only temporary tables are written.
+    """
+
+    def __init__(self, database: sqlite3.Connection, mode: str = "IMMEDIATE") -> None:
         self._database = database
+        self._mode = mode
 
     def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
+        self._database.execute(f"BEGIN {self._mode}")
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:

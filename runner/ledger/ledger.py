@@ -9,7 +9,7 @@ so that a store shared by several runners can add an owner and a lease to each j
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +88,7 @@ class Ledger:
         """The API took the job under this id."""
         statement = (
             queries.ACCEPT,
-            {"job": record.key, "before": record.state, "request_id": request_id},
+            {"job": record.key, "request_id": request_id},
         )
         event = Event(event.at, event.status, event.detail, request_id)
         return await self._move(record, State.SUBMITTED, statement, event)
@@ -111,12 +111,33 @@ class Ledger:
         """The POST may have been accepted: nothing is sent again unless somebody decides so."""
         return await self.end(record, State.IN_DOUBT, event)
 
+    async def find(
+        self, record: Record, submitted_at: float, deadline: float, event: Event
+    ) -> bool:
+        """The history says that a job in doubt was taken, as `event.request_id`."""
+        values = {
+            "request_id": event.request_id,
+            "submitted_at": submitted_at,
+            "deadline": deadline,
+        }
+        return await self._move(
+            record, State.SUBMITTED, (queries.FIND, {"job": record.key, **values}), event
+        )
+
+    async def requeue(self, record: Record, event: Event) -> bool:
+        """A job in doubt or expired is to be sent again; `event.detail` is why that is right."""
+        statement = (queries.REQUEUE, {"job": record.key, "before": record.state})
+        return await self._move(record, State.PENDING, statement, event)
+
     async def end(
         self, record: Record, after: State, event: Event, cost: float | None = None
     ) -> bool:
         """The job ends short of saved; `event.detail` is why."""
         values = {"job": record.key, "before": record.state, "after": after}
-        statement = (queries.END, {**values, "error": _short(event.detail), "cost": cost})
+        statement = (
+            queries.END,
+            {**values, "error": _short(event.detail), "cost": cost, "request_id": event.request_id},
+        )
         return await self._move(record, after, statement, event)
 
     async def complete(
@@ -125,7 +146,13 @@ class Ledger:
         """The result is known; `body` is its JSON text."""
         complete = (
             queries.COMPLETE,
-            {"job": record.key, "before": record.state, "at": event.at, "cost": cost},
+            {
+                "job": record.key,
+                "before": record.state,
+                "at": event.at,
+                "cost": cost,
+                "request_id": event.request_id,
+            },
         )
         result = (queries.PUT_RESULT, {"job": record.key, "body": body})
         return await self._move(record, State.COMPLETED, complete, event, result)
@@ -204,9 +231,40 @@ class Ledger:
             times.extend(row[0] for row in rows if row[0] is not None)
         return min(times, default=None)
 
+    async def one(self, key: int) -> Record | None:
+        """The job with this key."""
+        rows = await self._rows(queries.ONE_JOB, {"job": key})
+        return work_record(rows[0]) if rows else None
+
     async def submitted(self) -> list[Record]:
         """Everything the API is working on, whichever manifest wants it."""
         return [work_record(row) for row in await self._rows(queries.SUBMITTED, {})]
+
+    async def in_doubt(self) -> list[Record]:
+        """Jobs whose POST may have been accepted."""
+        return [work_record(row) for row in await self._rows(queries.IN_DOUBT, {})]
+
+    async def recoverable(self, since: float) -> list[Record]:
+        """Expired jobs with an id, submitted after `since` and never completed."""
+        rows = await self._rows(queries.RECOVERABLE, {"since": since})
+        return [work_record(row) for row in rows]
+
+    async def submitting_bodies(self) -> set[tuple[str, str]]:
+        """Model and canonical parameters of what is being sent right now."""
+        return {(row[0], row[1]) for row in await self._rows(queries.SUBMITTING_BODIES, {})}
+
+    async def known_ids(self, request_ids: Iterable[str]) -> set[str]:
+        """Which of these ids belong to a job, now or by an earlier attempt."""
+        wanted = list(request_ids)
+
+        def work(database: sqlite3.Connection) -> set[str]:
+            return {
+                request_id
+                for request_id in wanted
+                if database.execute(queries.IS_KNOWN, {"request_id": request_id}).fetchone()[0]
+            }
+
+        return await self.call(work)
 
     async def completed_keys(self, after: int, limit: int) -> list[int]:
         """Keys of jobs whose files are still to be fetched, behind `after`."""

@@ -72,7 +72,7 @@ class Planning:
         rows = [_staged(job) for job in jobs]
 
         def work(database: sqlite3.Connection) -> None:
-            with transaction(database):
+            with transaction(database, "DEFERRED"):
                 database.executemany(queries.STAGE, rows)
 
         await self._ledger.call(work)

@@ -10,9 +10,21 @@ UPDATE jobs SET state = 'submitting', posts = posts + 1, submitted_at = :at, dea
   request_id = NULL, error = NULL
 WHERE job_key = :job AND state = 'pending'"""
 
-# The API took the job. Doubt is resolved by the same statement once its id is known.
+# The API took the job.
 ACCEPT = """
 UPDATE jobs SET state = 'submitted', request_id = :request_id, error = NULL
+WHERE job_key = :job AND state = 'submitting'"""
+
+# The history says that a job in doubt was taken, and when: its hour runs from there.
+FIND = """
+UPDATE jobs SET state = 'submitted', request_id = :request_id, submitted_at = :submitted_at,
+  deadline = :deadline, error = NULL
+WHERE job_key = :job AND state = 'in_doubt'"""
+
+# The history shows that a job in doubt was never taken, or somebody chose to send it anyway.
+REQUEUE = """
+UPDATE jobs SET state = 'pending', not_before = 0, request_id = NULL, submitted_at = NULL, deadline = NULL,
+  error = NULL
 WHERE job_key = :job AND state = :before"""
 
 # The job was refused or never left: back to the queue. `posts` is set right where nothing was sent.
@@ -23,13 +35,14 @@ WHERE job_key = :job AND state = 'submitting'"""
 
 # The job ends short of saved, or its fate is not known.
 END = """
-UPDATE jobs SET state = :after, error = :error,
+UPDATE jobs SET state = :after, error = :error, request_id = coalesce(:request_id, request_id),
   cost = CASE WHEN :cost IS NULL THEN cost ELSE coalesce(cost, 0) + :cost END
 WHERE job_key = :job AND state = :before"""
 
 # The result is there; what the job cost is added to what earlier attempts cost.
 COMPLETE = """
 UPDATE jobs SET state = 'completed', completed_at = :at, error = NULL,
+  request_id = coalesce(:request_id, request_id),
   cost = CASE WHEN :cost IS NULL THEN cost ELSE coalesce(cost, 0) + :cost END
 WHERE job_key = :job AND state = :before"""
 
@@ -79,7 +92,7 @@ SELECT job_key, :at, 'retry', 'was ' || state || coalesce(': ' || error, ''), re
 FROM jobs WHERE {condition}"""
 RETRY = """
 UPDATE jobs SET state = 'pending', not_before = 0, refusals = 0, retries = retries + 1,
-  request_id = NULL, submitted_at = NULL, deadline = NULL, completed_at = NULL
+  request_id = NULL, submitted_at = NULL, deadline = NULL, completed_at = NULL, error = NULL
 WHERE {condition}"""
 
 _WORK_COLUMNS = """
@@ -102,6 +115,26 @@ WHERE state = 'pending' AND manifest_key = :manifest AND wanted = 1 AND not_befo
 SUBMITTED = f"""
 SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)
 WHERE j.state = 'submitted' ORDER BY j.deadline"""
+
+# Jobs whose POST may have been accepted.
+IN_DOUBT = f"""
+SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)
+WHERE j.state = 'in_doubt' ORDER BY j.job_key"""
+
+# Jobs whose hour has passed, while the file that they made may still be there.
+RECOVERABLE = f"""
+SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)
+WHERE j.state = 'expired' AND j.request_id IS NOT NULL AND j.completed_at IS NULL
+  AND j.submitted_at > :since
+ORDER BY j.submitted_at"""
+
+# What is being sent right now: its row may be in the history before its id is in the ledger.
+SUBMITTING_BODIES = "SELECT model, params FROM jobs WHERE state = 'submitting'"
+
+# Whether an id belongs to a job, now or by an earlier attempt.
+IS_KNOWN = """
+SELECT EXISTS (SELECT 1 FROM jobs WHERE request_id = :request_id)
+  OR EXISTS (SELECT 1 FROM attempts WHERE request_id = :request_id)"""
 
 COMPLETED_KEYS = """
 SELECT job_key FROM jobs WHERE state = 'completed' AND job_key > :after ORDER BY job_key LIMIT :limit"""
@@ -137,12 +170,23 @@ WHERE wanted = 1 AND manifest_key IN ({manifests})
   AND state IN ('failed', 'blocked', 'invalid', 'expired', 'in_doubt', 'completed')
 GROUP BY state, error ORDER BY count(*) DESC, state LIMIT :limit"""
 
+SAVED_FILES = """
+SELECT m.name, count(*) FROM files f JOIN jobs j USING (job_key) JOIN manifests m USING (manifest_key)
+WHERE j.wanted = 1 AND j.state = 'saved' GROUP BY j.manifest_key"""
+
+# What finished jobs of a model cost and took.
+MODEL_HISTORY = """
+SELECT model, count(*), avg(cost), avg(completed_at - submitted_at) FROM jobs
+WHERE completed_at IS NOT NULL AND submitted_at IS NOT NULL GROUP BY model"""
+
 # One page of jobs with everything a listing shows.
 LIST_JOBS = """
 SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,
   j.submitted_at, j.completed_at, j.cost, j.error, j.source, j.place, j.repeat, j.deadline
 FROM jobs j JOIN manifests m USING (manifest_key)
 WHERE j.job_key > :after AND {condition} ORDER BY j.job_key LIMIT :limit"""
+
+COUNT_SELECTED = "SELECT count(*) FROM jobs WHERE {condition}"
 
 FILES_OF_PAGE = """
 SELECT job_key, n, url, path, size_bytes, sha256, content_type FROM files

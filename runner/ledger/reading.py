@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runner.job import RETRYABLE_STATES, Attempt, SavedFile, State
@@ -75,9 +76,7 @@ async def listed(ledger: Ledger, selection: Selection) -> AsyncIterator[Listed]:
     query = queries.LIST_JOBS.format(condition=condition)
     after = 0
     while True:
-        page = await ledger.call(
-            lambda db, after=after: _page(db, query, {**values, "after": after})
-        )
+        page = await ledger.call(partial(_page, query=query, values={**values, "after": after}))
         for job in page:
             yield job
         if len(page) < PAGE:
@@ -108,6 +107,35 @@ async def retry(ledger: Ledger, selection: Selection, now: float) -> int:
 
     count: int = await ledger.call(work)
     return count
+
+
+async def count_selected(ledger: Ledger, selection: Selection) -> int:
+    """How many jobs are meant."""
+    condition, values = selection.condition()
+    query = queries.COUNT_SELECTED.format(condition=condition)
+    rows = await ledger.call(lambda database: database.execute(query, values).fetchall())
+    return int(rows[0][0])
+
+
+async def saved_files(ledger: Ledger) -> dict[str, int]:
+    """How many files the saved jobs of each manifest have, by its name."""
+    rows = await ledger.call(lambda database: database.execute(queries.SAVED_FILES).fetchall())
+    return dict(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHistory:
+    """What a model's finished jobs cost (US dollars) and took (seconds), on average."""
+
+    jobs: int
+    cost: float | None
+    latency_s: float | None
+
+
+async def model_history(ledger: Ledger) -> dict[str, ModelHistory]:
+    """What is known of each model from its finished jobs."""
+    rows = await ledger.call(lambda database: database.execute(queries.MODEL_HISTORY).fetchall())
+    return {model: ModelHistory(*rest) for model, *rest in rows}
 
 
 async def manifest_names(ledger: Ledger) -> list[str]:

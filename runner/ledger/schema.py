@@ -91,6 +91,7 @@ CREATE TABLE attempts (
   request_id TEXT
 );
 CREATE INDEX attempts_by_job ON attempts (job_key);
+CREATE INDEX attempts_by_request ON attempts (request_id) WHERE request_id IS NOT NULL;
 """
 
 MIGRATIONS: tuple[str, ...] = (_FIRST,)

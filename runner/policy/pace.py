@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from runner.job import Answer
 
 WINDOW_S = 60.0
+# A reset further away than this is a misread header and not a rate window.
+LONGEST_HOLD_S = 3600.0
+SHORTEST_HOLD_S = 1.0
 # The window is measured where requests arrive, and they do not all travel equally long.
 SLACK_S = 0.5
 
@@ -42,3 +49,41 @@ class Pace:
             return False
         self.held_until = until
         return True
+
+
+def hold_until(answer: Answer, now: float) -> float:
+    """When a 429 lets requests out again, in epoch seconds of the local clock, without jitter.
+
+    `Retry-After` in seconds or as a date; the reset header in epoch seconds or milliseconds, seconds
+    from now, ISO 8601 or an HTTP date. Without either a whole window is waited out.
+    """
+    # The server speaks of its own clock; its Date header says how far that is from ours.
+    skew_s = answer.server_time - now if answer.server_time is not None else 0.0
+    times = [_moment(text, now, skew_s) for text in (answer.retry_after, answer.reset)]
+    known = [time for time in times if time is not None]
+    until = max(known) if known else now + WINDOW_S
+    return min(max(until, now + SHORTEST_HOLD_S), now + LONGEST_HOLD_S)
+
+
+def _moment(text: str | None, now: float, skew_s: float) -> float | None:
+    text = (text or "").strip()
+    try:
+        number = float(text)
+    except ValueError:
+        stamp = _date(text)
+        return None if stamp is None else stamp - skew_s
+    if not 0 <= number < 1e15:
+        return None
+    if number >= 1e11:
+        return number / 1000 - skew_s
+    return number - skew_s if number >= 1e9 else now + number
+
+
+def _date(text: str) -> float | None:
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            stamp = parse(text)
+        except (ValueError, TypeError, IndexError):
+            continue
+        return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    return None

@@ -33,7 +33,7 @@ class _Flight:
     due: float
     scout: bool
     asks: int = 0
-    urgent: bool = False
+    found: bool = False
 
 
 @dataclass(slots=True)
@@ -99,9 +99,12 @@ class PollSchedule:
         """The job could not be asked: again after `wait_s` seconds; nothing is learned."""
         self._again(key, self._flights[key], now, wait_s)
 
-    def done(self, key: int, now: float) -> None:
-        """The asked job has ended: learns from it and forgets it."""
-        flight = self._flights.pop(key)
+    def found(self, key: int, now: float) -> None:
+        """The asked job has ended: learns from it, once. It stays until it is discarded."""
+        flight = self._flights[key]
+        if flight.found:
+            return
+        flight.found = True
         learned = self._learned[flight.model]
         age_s = max(now - flight.started, SHORTEST_WAIT_S)
         if flight.scout:
@@ -114,7 +117,7 @@ class PollSchedule:
             learned.first_ask_s = max(SHORTEST_WAIT_S, learned.first_ask_s * exp(-STEP_DOWN))
 
     def discard(self, key: int) -> None:
-        """Forgets a job without learning from it."""
+        """Forgets a job."""
         self._flights.pop(key, None)
 
     def next_deadline(self) -> float | None:

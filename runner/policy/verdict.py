@@ -108,8 +108,7 @@ def judge_poll(answer: Answer) -> Verdict:
         return Verdict(Meaning.COMPLETED, cost=cost_of(answer.body))
     if state == "FAILED":
         reason = error_text(answer.body) or "the API reports FAILED without a reason"
-        blocked = _BLOCK.search(reason) is not None
-        return Verdict(Meaning.BLOCKED if blocked else Meaning.FAILED, reason)
+        return Verdict(judge_failure(reason), reason)
     status = answer.status
     if answer.fault is not None or status is None:
         return Verdict(Meaning.UNREADABLE, answer.text or "no answer came")
@@ -126,6 +125,11 @@ def judge_poll(answer: Answer) -> Verdict:
         429: Meaning.RATE_LIMITED,
     }
     return Verdict(meanings.get(status, Meaning.UNREADABLE), describe(answer))
+
+
+def judge_failure(reason: str) -> Meaning:
+    """Whether a FAILED is one of the content filter: only its text tells."""
+    return Meaning.BLOCKED if _BLOCK.search(reason) else Meaning.FAILED
 
 
 def describe(answer: Answer) -> str:

@@ -1,0 +1,100 @@
+"""How a run closes: the true counts from the ledger, the summary, the exit status."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import click
+
+from runner.cli.session import Workplace
+from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED
+from runner.events import Ending
+from runner.job import TERMINAL_STATES, State
+from runner.ledger import Counts, Ledger
+from runner.ledger.reading import causes, counts
+from runner.report.summary import ManifestSummary, Summary, render_summary, summary_json
+from runner.report.tally import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run set out to do: manifests by name and ledger key, when, and how it was typed."""
+
+    names: Sequence[str]
+    keys: tuple[int, ...]
+    started: float
+    arguments: str
+    run_options: str
+
+
+def status_of(states: Mapping[State, int], *, key_refused: bool = False) -> int:
+    """The exit status that these states stand for."""
+    if key_refused:
+        return EXIT_KEY_REFUSED
+    if any(count for state, count in states.items() if state not in TERMINAL_STATES):
+        return EXIT_STOPPED_EARLY
+    unsaved = any(count for state, count in states.items() if state is not State.SAVED)
+    return EXIT_UNSAVED if unsaved else EXIT_OK
+
+
+def manifest_summaries(
+    names: Sequence[str], found: Mapping[str, Counts], files: Mapping[str, int]
+) -> tuple[ManifestSummary, ...]:
+    """The counts of the named manifests."""
+    summaries = []
+    for name in names:
+        entry = found.get(name, Counts(name))
+        summaries.append(
+            ManifestSummary(name, entry.total, entry.states, entry.spent, files.get(name, 0))
+        )
+    return tuple(summaries)
+
+
+async def close_run(
+    ledger: Ledger, at: Workplace, begun: Begun, ending: Ending, progress: Progress
+) -> Summary:
+    """What is to be told at the end of a run."""
+    found = await counts(ledger)
+    files = await file_counts(ledger)
+    manifests = manifest_summaries(begun.names, found, files)
+    summary = Summary(
+        manifests=manifests,
+        output=str(at.output),
+        ledger=str(at.ledger),
+        exit_code=EXIT_OK,
+        saved_run=progress.saved_run,
+        spent_run=progress.spent_run,
+        elapsed_s=progress.elapsed_s,
+        requests={str(call): count for call, count in (progress.requests or {}).items()},
+        causes=tuple(await causes(ledger, begun.keys)),
+        simulated=at.simulated,
+        arguments=begun.arguments,
+        options=at.options,
+        run_options=begun.run_options,
+    )
+    status = status_of(summary.states, key_refused=ending.key_refused)
+    # A run that was told to stop but found everything done has not stopped early.
+    early = status in (EXIT_STOPPED_EARLY, EXIT_KEY_REFUSED)
+    return replace(summary, exit_code=status, stopped=ending.stopped if early else None)
+
+
+async def file_counts(ledger: Ledger) -> dict[str, int]:
+    """How many files each manifest has saved, by its name."""
+    from runner.ledger.reading import saved_files
+
+    return await saved_files(ledger)
+
+
+def exit_status(summary: Summary, *, as_json: bool) -> int:
+    """Prints the summary; returns its exit status."""
+    if as_json:
+        click.echo(json.dumps(summary_json(summary), ensure_ascii=False))
+        return summary.exit_code
+    width = shutil.get_terminal_size().columns
+    colour = sys.stdout.isatty()
+    click.echo(render_summary(summary, width, colour=colour), nl=False, color=colour)
+    return summary.exit_code

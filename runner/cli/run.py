@@ -1,0 +1,53 @@
+"""`runner run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli.options import Place, json_option, manifest_arguments, place_options
+
+
+@click.command("run")
+@manifest_arguments(required=True)
+@place_options
+@click.option("--concurrency", type=click.IntRange(min=1), help="Most jobs in flight at a time.")
+@click.option("--rpm", type=click.IntRange(min=1), help="Requests per minute of the account.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most this many new submissions.")
+@click.option(
+    "--on-doubt",
+    type=click.Choice(["reconcile", "hold", "resubmit"]),
+    help="What becomes of a submit whose answer never came: ask the history (the default), leave it, "
+    "or send it again, which may pay twice.",
+)
+@click.option(
+    "--on-expired",
+    type=click.Choice(["recover", "hold", "resubmit"]),
+    help="What becomes of a job whose hour has passed: ask the history (the default), leave it, or pay "
+    "again where it cannot be recovered.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done, as `plan` does.")
+@json_option("The summary as one JSON object on stdout; the rest goes to stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and the summary.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for every request and every move.")
+def run_command(manifests: tuple[Path, ...], place: Place, dry_run: bool, **options: Any) -> int:
+    """Do whatever of the manifests is not done yet. Running it again is resuming.
+
+    \b
+    Exit status:
+      0   every job is saved
+      1   all is settled, but some jobs ended failed, blocked, invalid, expired or in doubt
+      2   usage, manifest or config error; nothing was sent
+      3   stopped early with work left; run again to go on
+      4   the API refused the key
+      75  another run holds this ledger
+    """
+    if dry_run:
+        from runner.cli.plan import show_plan
+
+        return show_plan(manifests, place, as_json=options["as_json"], rpm=options["rpm"])
+    from runner.cli.running import RunOptions, run_manifests
+
+    return run_manifests(manifests, place, RunOptions(**options))

@@ -1,0 +1,149 @@
+"""A manifest: its header and files checked at once, its jobs streamed when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runner.documents import Located, ProblemList, YamlFile, kind_of, validation_problems
+from runner.errors import InputError, Problem
+from runner.job import Job
+from runner.manifest import catalogue
+from runner.manifest.definitions import Header, name_fault
+from runner.manifest.expansion import Batch
+from runner.manifest.naming import NamingError, OutputTemplate
+from runner.manifest.rows import PromptFile
+from runner.manifest.stream import JobStream
+from runner.manifest.survey import Survey
+from runner.manifest.template import texts_in
+
+_FORMAT_VERSION = 1
+"""Raised whenever the same files come to mean other jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest whose header is valid; `notes` are worth telling once."""
+
+    name: str
+    path: Path
+    model: str
+    notes: tuple[str, ...]
+    _batch: Batch = field(repr=False)
+    _prompt_files: tuple[PromptFile, ...] = field(repr=False)
+
+    def files(self) -> tuple[Path, ...]:
+        """The manifest and every prompt file, each once."""
+        return tuple(dict.fromkeys((self.path, *(file.path for file in self._prompt_files))))
+
+    def fingerprint(self) -> str:
+        """SHA-256 in hex over the contents of all files: while it is the same, so are the jobs."""
+        whole = hashlib.sha256(f"{_FORMAT_VERSION}\n{self.name}\n".encode())
+        for path in self.files():
+            try:
+                with path.open("rb") as stream:
+                    whole.update(hashlib.file_digest(stream, "sha256").digest())
+            except OSError as error:
+                message = f"cannot be read: {error.strerror or error}"
+                raise InputError([Problem(str(path), message)]) from None
+        return whole.hexdigest()
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job in written order, streamed; InputError lists up to 20 problems.
+
+        It comes after the jobs that are well, so these count only once the stream has ended.
+        """
+        problems = ProblemList()
+        stream = JobStream(self._batch, self.path, problems)
+        for located in _yaml(self.path).items():
+            yield from stream.jobs_of(located)
+        problems.close()
+
+
+def _yaml(path: Path) -> YamlFile:
+    return YamlFile(path, str(path), streamed="prompts")
+
+
+def load(path: Path) -> Manifest:
+    """Reads and checks a manifest's header and finds its files; InputError lists every problem."""
+    file, survey = _yaml(path), Survey(path)
+    for located in file.items():
+        survey.see(located)
+    header = _header(file.document, str(path))
+    checking = _HeaderCheck(header, path, file.document, ProblemList())
+    batch = checking.batch(survey)
+    notes = tuple(survey.notes(header))
+    return Manifest(batch.name, path, header.model or "", notes, batch, survey.files)
+
+
+def _header(document: Located, shown: str) -> Header:
+    value = document.value
+    if value is None:
+        raise InputError([Problem(shown, "is empty; a manifest needs `model` and `prompts`")])
+    if not isinstance(value, dict):
+        message = f"must be a mapping with `model` and `prompts`, not {kind_of(value)}"
+        raise InputError([Problem(shown, message, document.place.line)])
+    try:
+        return Header.model_validate({k: v for k, v in value.items() if v is not None})
+    except ValidationError as error:
+        problems = validation_problems(error, Header, shown, document.place)
+        raise InputError(problems) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _HeaderCheck:
+    """What is checked of a header beyond its keys' types."""
+
+    header: Header
+    path: Path
+    document: Located
+    problems: ProblemList
+
+    def batch(self, survey: Survey) -> Batch:
+        """The checked header for the expansion; InputError lists every problem."""
+        name = self.header.name or self.path.stem
+        if self.header.name is None and (fault := name_fault(name)):
+            self.problems.add(Problem(str(self.path), f"{fault}; set `name:`", None, "name"))
+        self._check_model(survey)
+        self._check_values()
+        self.problems.extend(survey.problems)
+        output = self._output(name)
+        if survey.entries == 0:
+            self._fault("is empty; say what is wanted", "prompts")
+        self.problems.close()
+        return Batch(name, str(self.path), self.header, self.document.place, output)
+
+    def _fault(self, message: str, *path: str) -> None:
+        line = self.document.place.line_of(path)
+        self.problems.add(Problem(str(self.path), message, line, ".".join(path)))
+
+    def _check_model(self, survey: Survey) -> None:
+        if self.header.model is None and survey.line_without_model is not None:
+            message = "`model` is missing, and this entry has none of its own"
+            self.problems.add(Problem(str(self.path), message, survey.line_without_model))
+
+    def _check_values(self) -> None:
+        model = self.header.model or ""
+        for name, message in catalogue.value_faults(model, _filled(self.header.params)):
+            self._fault(message, "params", name)
+        for name, values in self.header.matrix.items():
+            for value in values:
+                for _, message in catalogue.value_faults(model, _filled({name: value})):
+                    self._fault(message, "matrix", name)
+
+    def _output(self, name: str) -> OutputTemplate:
+        try:
+            return OutputTemplate(self.header.output).with_name(name)
+        except NamingError as error:
+            self._fault(f"`{self.header.output}` {error}", "output")
+            return OutputTemplate("{id}.{ext}")
+
+
+def _filled(params: dict[str, Any]) -> dict[str, Any]:
+    # Values with placeholders are checked when they are filled.
+    return {key: value for key, value in params.items() if not any(True for _ in texts_in(value))}
