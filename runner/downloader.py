@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -85,10 +86,15 @@ class Downloader:
         if known is not None and known.path is not None and await self._is_there(known):
             return known
         part = self._output / part_name(work.record.output, n)
-        checked = await self._bring(output, part)
-        reach("file-checked")
-        path = await self._name(work, n, checked, known)
-        await _in_thread(partial(put_in_place, part, self._output / path))
+        try:
+            checked = await self._bring(output, part)
+            reach("file-checked")
+            path = await self._name(work, n, checked, known)
+            await _in_thread(partial(put_in_place, part, self._output / path))
+        except (FetchFailed, UnusableMedium, OSError):
+            # The next try fetches it from its beginning: half a file is in the way of people only.
+            await _in_thread(partial(_remove, part))
+            raise
         reach("file-renamed")
         url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None
         return SavedFile(
@@ -185,6 +191,11 @@ def with_suffix(name: str, suffix: str) -> str:
 
 def _has_field(pattern: str, name: str) -> bool:
     return any(field_name == name for _, field_name, _, _ in Formatter().parse(pattern))
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        part.unlink()
 
 
 def _is_data(url: str) -> bool:

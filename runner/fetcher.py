@@ -80,7 +80,7 @@ class Fetcher:
 async def _receive(response: aiohttp.ClientResponse, part: Path) -> str | None:
     if response.status != 200:
         raise FetchFailed(f"the media server answered HTTP {response.status}", response.status)
-    received = 0
+    received, expected = 0, response.content_length
     buffer = bytearray()
     file = await anyio.to_thread.run_sync(_open, part)
     try:
@@ -91,11 +91,13 @@ async def _receive(response: aiohttp.ClientResponse, part: Path) -> str | None:
                 await anyio.to_thread.run_sync(_write_all, file, bytes(buffer))
                 buffer.clear()
         await anyio.to_thread.run_sync(_write_all, file, bytes(buffer), True)
+    except aiohttp.ClientPayloadError as error:
+        whole = "all" if expected is None else f"{expected:,}"
+        raise FetchFailed(f"only {received:,} of {whole} bytes came") from error
     finally:
         os.close(file)
-    expected = response.content_length
     if expected is not None and received != expected:
-        raise FetchFailed(f"only {received} of {expected} bytes came")
+        raise FetchFailed(f"only {received:,} of {expected:,} bytes came")
     return response.headers.get("Content-Type")
 
 

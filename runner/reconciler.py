@@ -36,8 +36,12 @@ LOOK_GROWTH = 3.0
 # Two empty answers this far apart count as one that can be relied on.
 APART_S = 30.0
 UNUSABLE_LIMIT = 3
+# A history that says "never accepted" so often of one job is not believed any more.
+REQUEUE_LIMIT = 1
 UNUSABLE_WAIT_S = 1.0
 UNUSABLE_CAP_S = 300.0
+# Own requests from so long before a doubtful one bear witness that the history shows them.
+LOOK_BACK_S = 600.0
 FILE_LIFE_S = 7 * 86400.0
 
 
@@ -129,7 +133,7 @@ class Reconciler:
     async def _settle(self, model: str, records: list[Record]) -> list[Resolved]:
         sending = await self._ledger.submitting_bodies()
         since = min(record.submitted_at or 0.0 for record in records)
-        view = await self._view(model, since)
+        view = await self._view(model, since - LOOK_BACK_S)
         sending |= await self._ledger.submitting_bodies()
         known = await self._ledger.known_ids({row.request_id for row in view.rows})
         # A request of the same body that is just being sent has a row and no id yet: it is not ours to take.
@@ -143,7 +147,7 @@ class Reconciler:
                 resolved.append(Resolved(record, await self._adopt(record, row, view)))
                 continue
             doubt = doubts.get(record.key)
-            why = self._why_absent(record, doubt, view, known, record.key in matching.absent)
+            why = await self._why_absent(record, doubt, view, known, record.key in matching.absent)
             if why:
                 event = Event(self.governor.now(), detail=why)
                 await self._ledger.requeue(record, event)
@@ -156,48 +160,62 @@ class Reconciler:
         since = (record.submitted_at or 0.0) + skew_s
         return Doubt(record.key, record.model, record.params, since, since + self._rules.timeout_s)
 
-    def _why_absent(
+    async def _why_absent(
         self, record: Record, doubt: Doubt | None, view: _View, known: set[str], shown: bool
     ) -> str:
         """Why it is right to send the job again, or an empty text where it is not."""
         if self._rules.on_doubt == "resubmit":
             return "sent again although it may have been accepted, as --on-doubt resubmit says"
         now = self.governor.now()
-        grace_ends = (record.submitted_at or 0.0) + self._rules.timeout_s + self._rules.wait_s
-        if doubt is None or not view.whole or now < grace_ends:
+        if doubt is None or not view.whole or now < self._grace_ends(record):
+            return ""
+        if record.requeues >= REQUEUE_LIMIT:
             return ""
         if shown:
             return (
                 "the request history shows later requests and not this one: it was never accepted"
             )
-        case = self._cases[record.key]
-        after = [row for row in view.rows if row.created is None or row.created >= doubt.since]
-        if after or not nothing_suspicious(doubt, view.rows, known):
+        if not nothing_suspicious(doubt, view.rows, known) or not await self._is_reliable(
+            record, view
+        ):
             return ""
+        case = self._cases[record.key]
         if case.empty_at is None:
             case.empty_at = now
+        if now - case.empty_at < self._apart_s():
             return ""
-        if now - case.empty_at < APART_S:
-            return ""
-        return "the request history was empty twice after the time of grace: it was never accepted"
+        return "the request history did not show it, twice after the time of grace: it was never accepted"
+
+    async def _is_reliable(self, record: Record, view: _View) -> bool:
+        """Whether the history shows our own requests of that time, as far as there are any."""
+        at = record.submitted_at or 0.0
+        until = self.governor.now() - self._rules.wait_s
+        witnesses = await self._ledger.witnesses(record.model, at, at - LOOK_BACK_S, until)
+        shown = {row.request_id for row in view.rows}
+        return all(request_id in shown for request_id in witnesses)
+
+    def _grace_ends(self, record: Record) -> float:
+        return (record.submitted_at or 0.0) + self._rules.timeout_s + self._rules.wait_s
+
+    def _apart_s(self) -> float:
+        return min(APART_S, self._rules.wait_s)
 
     def _look_later(self, record: Record, usable: bool) -> None:
         case = self._cases[record.key]
         now = self.governor.now()
-        grace_ends = (record.submitted_at or 0.0) + self._rules.timeout_s + self._rules.wait_s
+        grace_ends = self._grace_ends(record)
         if not usable:
             case.closed = self._unusable >= UNUSABLE_LIMIT
             case.next_look = now + min(UNUSABLE_WAIT_S * 2.0**self._unusable, UNUSABLE_CAP_S)
-            return
-        if now >= grace_ends and (case.empty_at is None or now - case.empty_at >= APART_S):
+        elif now < grace_ends:
+            case.next_look = min(now + case.interval_s, grace_ends + 0.1)
+            case.interval_s *= LOOK_GROWTH
+        elif case.empty_at is not None and now - case.empty_at < self._apart_s():
+            case.next_look = case.empty_at + self._apart_s() + 0.1
+        else:
             # Nothing more can be learned from waiting; requests that come later may still tell.
             case.closed = True
-            case.next_look = now + self._rules.wait_s
-            return
-        case.closed = False
-        ends = grace_ends + 0.5 if now < grace_ends else (case.empty_at or now) + APART_S + 0.5
-        case.next_look = min(now + case.interval_s, ends) if now < grace_ends else ends
-        case.interval_s *= LOOK_GROWTH
+            case.next_look = now + max(self._rules.wait_s, FIRST_LOOK_S)
 
     async def _adopt(self, record: Record, row: Row, view: _View) -> StepResult:
         now = self.governor.now()

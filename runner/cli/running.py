@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +32,7 @@ from runner.cli.session import (
 from runner.cli.watching import Watcher, watcher
 from runner.downloader import Downloader
 from runner.engine import Bounds, Engine, Steps
-from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, StoppedEarly
+from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError, StoppedEarly
 from runner.events import Ending, Noted, Observer
 from runner.fetcher import Fetcher
 from runner.governor import Governor
@@ -77,10 +77,11 @@ class RunOptions:
 
 @dataclass(slots=True)
 class _Control:
-    """What signals act on: the engine, once there is one."""
+    """What signals act on: the engine, once there is one; what comes before it until then."""
 
     engine: Engine | None = None
     signals: int = 0
+    start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
 
 def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> int:
@@ -101,20 +102,24 @@ def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> i
 
 async def _run(manifests: Any, at: Workplace, options: RunOptions, arguments: str) -> int:
     control = _Control()
-    scope = anyio.CancelScope()
-    result = EXIT_STOPPED_EARLY
+    result, failure = EXIT_STOPPED_EARLY, None
     async with anyio.create_task_group() as group:
-        await group.start(_watch_signals, control, scope)
-        with scope:
+        await group.start(_watch_signals, control)
+        try:
             result = await _with_ledger(manifests, at, options, arguments, control)
+        except RunnerError as error:
+            # Out of the group it would come as a group, which nobody words.
+            failure = error
         group.cancel_scope.cancel()
-    if scope.cancelled_caught:
+    if failure is not None:
+        raise failure
+    if control.start.cancelled_caught:
         click.echo("stopped before anything was sent; run again to go on", err=True)
     return result
 
 
 async def _watch_signals(
-    control: _Control, scope: anyio.CancelScope, *, task_status: Any = anyio.TASK_STATUS_IGNORED
+    control: _Control, *, task_status: Any = anyio.TASK_STATUS_IGNORED
 ) -> None:
     """The first signal drains, the second stops; before the engine runs, the first one stops."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
@@ -123,7 +128,7 @@ async def _watch_signals(
             control.signals += 1
             name = signal.Signals(number).name
             if control.engine is None:
-                scope.cancel()
+                control.start.cancel()
             elif control.signals == 1:
                 control.engine.drain(name)
             else:
@@ -134,23 +139,37 @@ async def _with_ledger(
     manifests: Any, at: Workplace, options: RunOptions, arguments: str, control: _Control
 ) -> int:
     async with await Ledger.open(at.ledger) as ledger:
-        await check_origin(ledger, simulated=_is_simulated(at))
-        prepared = await adopt(ledger, manifests, at.output, _planning_progress(options))
-        begun = Begun(
-            [m.name for m in manifests], prepared.keys, time.time(), arguments, options.typed()
-        )
-        doubtful = await ledger.doubt_interrupted(time.time())
-        before = await counts(ledger)
-        tally = _tally(before, begun, at)
-        display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
-        ending = Ending()
-        if await _has_work(ledger, prepared, at, before):
-            with display:
-                _tell(display, prepared, doubtful)
-                ending = await _work(ledger, at, options, prepared, display, control)
-        progress = tally.at(time.time())
-        summary = await close_run(ledger, at, begun, ending, progress)
-        return exit_status(summary, as_json=options.as_json)
+        # Inside of the ledger's own block: that is left in order, whatever is cancelled.
+        with control.start:
+            return await _on_ledger(ledger, manifests, at, options, arguments, control)
+    return EXIT_STOPPED_EARLY
+
+
+async def _on_ledger(
+    ledger: Ledger,
+    manifests: Any,
+    at: Workplace,
+    options: RunOptions,
+    arguments: str,
+    control: _Control,
+) -> int:
+    await check_origin(ledger, simulated=_is_simulated(at))
+    prepared = await adopt(ledger, manifests, at.output, _planning_progress(options))
+    begun = Begun(
+        [m.name for m in manifests], prepared.keys, time.time(), arguments, options.typed()
+    )
+    doubtful = await ledger.doubt_interrupted(time.time())
+    before = await counts(ledger)
+    tally = _tally(before, begun, at)
+    display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
+    ending = Ending()
+    if await _has_work(ledger, prepared, at, before):
+        with display:
+            _tell(display, prepared, doubtful)
+            ending = await _work(ledger, at, options, prepared, display, control)
+    progress = tally.at(time.time())
+    summary = await close_run(ledger, at, begun, ending, progress)
+    return exit_status(summary, as_json=options.as_json)
 
 
 async def _has_work(

@@ -266,6 +266,13 @@ class Ledger:
 
         return await self.call(work)
 
+    async def witnesses(
+        self, model: str, at: float, since: float, until: float, limit: int = 20
+    ) -> list[str]:
+        """Ids of a model's own requests sent from `since` to `until`, the nearest to `at` first."""
+        values = {"model": model, "at": at, "since": since, "until": until, "limit": limit}
+        return [row[0] for row in await self._rows(queries.WITNESSES, values)]
+
     async def completed_keys(self, after: int, limit: int) -> list[int]:
         """Keys of jobs whose files are still to be fetched, behind `after`."""
         values = {"after": after, "limit": limit}

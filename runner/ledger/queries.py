@@ -24,7 +24,7 @@ WHERE job_key = :job AND state = 'in_doubt'"""
 # The history shows that a job in doubt was never taken, or somebody chose to send it anyway.
 REQUEUE = """
 UPDATE jobs SET state = 'pending', not_before = 0, request_id = NULL, submitted_at = NULL, deadline = NULL,
-  error = NULL
+  error = NULL, requeues = requeues + 1
 WHERE job_key = :job AND state = :before"""
 
 # The job was refused or never left: back to the queue. `posts` is set right where nothing was sent.
@@ -73,8 +73,10 @@ VALUES (:job, :at, :action, :status, :detail, :request_id)"""
 DOUBT_INTERRUPTED_HISTORY = """
 INSERT INTO attempts (job_key, at, action, detail)
 SELECT job_key, :at, 'in_doubt', :detail FROM jobs WHERE state = 'submitting'"""
+# That it was sent again once before says less of the API than of runs that died.
 DOUBT_INTERRUPTED = """
-UPDATE jobs SET state = 'in_doubt', error = :detail WHERE state = 'submitting'"""
+UPDATE jobs SET state = 'in_doubt', error = :detail, requeues = max(requeues - 1, 0)
+WHERE state = 'submitting'"""
 
 # A model is closed: none of its waiting jobs is sent.
 STOP_MODEL_HISTORY = """
@@ -91,13 +93,13 @@ INSERT INTO attempts (job_key, at, action, detail, request_id)
 SELECT job_key, :at, 'retry', 'was ' || state || coalesce(': ' || error, ''), request_id
 FROM jobs WHERE {condition}"""
 RETRY = """
-UPDATE jobs SET state = 'pending', not_before = 0, refusals = 0, retries = retries + 1,
+UPDATE jobs SET state = 'pending', not_before = 0, refusals = 0, requeues = 0, retries = retries + 1,
   request_id = NULL, submitted_at = NULL, deadline = NULL, completed_at = NULL, error = NULL
 WHERE {condition}"""
 
 _WORK_COLUMNS = """
 j.job_key, j.id, m.name, j.model, j.params, j.output, j.state, j.posts, j.refusals, j.request_id,
-j.submitted_at, j.deadline, j.place, j.repeat"""
+j.submitted_at, j.deadline, j.place, j.repeat, j.requeues"""
 
 # The next jobs to send, in the order of their manifest.
 NEXT_PENDING = f"""
@@ -130,6 +132,12 @@ ORDER BY j.submitted_at"""
 
 # What is being sent right now: its row may be in the history before its id is in the ledger.
 SUBMITTING_BODIES = "SELECT model, params FROM jobs WHERE state = 'submitting'"
+
+# Own requests around a time, which a history that can be relied on must show.
+WITNESSES = """
+SELECT request_id FROM jobs WHERE request_id IS NOT NULL AND model = :model
+  AND submitted_at BETWEEN :since AND :until
+ORDER BY abs(submitted_at - :at) LIMIT :limit"""
 
 # Whether an id belongs to a job, now or by an earlier attempt.
 IS_KNOWN = """

@@ -28,6 +28,7 @@ class Record:
     deadline: float | None = None
     index: int = 0
     repeat: int = 0
+    requeues: int = 0
 
 
 @dataclass(frozen=True, slots=True)

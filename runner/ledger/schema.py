@@ -46,6 +46,7 @@ CREATE TABLE jobs (
   posts INTEGER NOT NULL DEFAULT 0,
   refusals INTEGER NOT NULL DEFAULT 0,
   retries INTEGER NOT NULL DEFAULT 0,
+  requeues INTEGER NOT NULL DEFAULT 0,
   not_before REAL NOT NULL DEFAULT 0,
   request_id TEXT,
   submitted_at REAL,
@@ -62,6 +63,7 @@ CREATE INDEX jobs_completed ON jobs (job_key) WHERE state = 'completed';
 CREATE INDEX jobs_in_doubt ON jobs (job_key) WHERE state = 'in_doubt';
 CREATE INDEX jobs_expired ON jobs (job_key) WHERE state = 'expired';
 CREATE INDEX jobs_by_request ON jobs (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX jobs_by_time ON jobs (submitted_at) WHERE request_id IS NOT NULL;
 CREATE INDEX jobs_counted ON jobs (manifest_key, wanted, state, cost);
 
 CREATE TABLE results (

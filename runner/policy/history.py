@@ -16,7 +16,7 @@ from typing import Any
 ENVELOPES = ("data", "items", "results", "requests", "rows")
 TIME_FIELDS = ("model_created", "created_at", "timestamp")
 # The server's clock is known to the second only, and an answer may travel for a while.
-TOLERANCE_S = 120.0
+TOLERANCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
         doubt.key
         for doubt in doubts
         if doubt.key not in adopted
-        and seen > doubt.until + TOLERANCE_S
-        and not any(_might_be(row, doubt) for row in free.values())
+        and seen > doubt.until
+        and nothing_suspicious(doubt, free.values(), ())
     )
     return Matching(adopted, absent)
 

@@ -83,7 +83,7 @@ def _date(text: str) -> float | None:
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             stamp = parse(text)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             continue
         return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
     return None

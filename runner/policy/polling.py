@@ -51,7 +51,9 @@ class PollSchedule:
         self._learned: dict[str, _Learned] = {}
         self._by_due: list[tuple[float, int]] = []
         self._by_deadline: list[tuple[float, int]] = []
-        self._ready: list[tuple[bool, float, int]] = []
+        self._ready: set[int] = set()
+        self._ready_by_due: list[tuple[float, int]] = []
+        self._ready_by_deadline: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -78,11 +80,15 @@ class PollSchedule:
     def pop(self, now: float) -> int | None:
         """The job most worth a request now, or None; it is not given again before it is put back."""
         self._gather(now)
-        while self._ready:
-            _, _, key = heapq.heappop(self._ready)
-            if key in self._flights:
-                return key
-        return None
+        if not self._ready:
+            return None
+        key = self._first_ready(self._ready_by_deadline)
+        flight = self._flights[key]
+        # Judged now and not when it became due: it may have waited for its turn since then.
+        if flight.deadline - now >= URGENT_SHARE * (flight.deadline - flight.started):
+            key = self._first_ready(self._ready_by_due)
+        self._ready.remove(key)
+        return key
 
     def running(self, key: int, now: float) -> None:
         """The asked job still runs: learns from it and asks it again later."""
@@ -119,6 +125,7 @@ class PollSchedule:
     def discard(self, key: int) -> None:
         """Forgets a job."""
         self._flights.pop(key, None)
+        self._ready.discard(key)
 
     def next_deadline(self) -> float | None:
         """When the API forgets the first of the jobs in flight."""
@@ -138,11 +145,18 @@ class PollSchedule:
         heapq.heappush(self._by_due, (flight.due, key))
 
     def _gather(self, now: float) -> None:
-        while self._by_due and self._by_due[0][0] <= now:
-            due, key = heapq.heappop(self._by_due)
+        while self._by_due:
+            due, key = self._by_due[0]
             flight = self._flights.get(key)
-            if flight is None or flight.due != due:
-                continue
-            whole_s = flight.deadline - flight.started
-            urgent = flight.deadline - now < URGENT_SHARE * whole_s
-            heapq.heappush(self._ready, (not urgent, flight.deadline if urgent else due, key))
+            if flight is not None and flight.due == due:
+                if due > now:
+                    return
+                self._ready.add(key)
+                heapq.heappush(self._ready_by_due, (due, key))
+                heapq.heappush(self._ready_by_deadline, (flight.deadline, key))
+            heapq.heappop(self._by_due)
+
+    def _first_ready(self, heap: list[tuple[float, int]]) -> int:
+        while heap[0][1] not in self._ready:
+            heapq.heappop(heap)
+        return heap[0][1]

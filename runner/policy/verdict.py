@@ -6,7 +6,9 @@ never pay twice and never lose a result.
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -45,15 +47,19 @@ class Verdict:
 
 
 _CREDITS = re.compile(
-    r"insufficient\s+(\w+\s+)?(credit|balance|fund)|(out\s+of|not\s+enough|no)\s+(\w+\s+)?credits?\b"
-    r"|credits?\s+(exhausted|used\s+up)|spend(ing)?[\s_-]+(limit|cap)|team\s+(\w+\s+)?limit"
+    r"insufficient[\s_-]+(\w+\s+){0,2}(credit|balance|fund)"
+    r"|(out\s+of|(not|n['’]t)\s+(have\s+)?enough|no)\s+(\w+\s+)?credits?\b"
+    r"|(credits?|balance|funds)\s+(\w+\s+){0,2}(insufficient|exhausted|used\s+up|run\s+out|too\s+low)"
+    r"|spend(ing)?[\s_-]+(limit|cap)|(team|credit)\s+(\w+\s+)?limit"
     r"|(usage|monthly|daily|team)\s+(\w+\s+)?(budget|quota)",
     re.IGNORECASE,
 )
 _CONTENT_TYPE = re.compile(r"invalid\s+content[\s-]*type", re.IGNORECASE)
+# A parameter's name is no block: `safety_filter_level` may be refused like any other.
 _BLOCK = re.compile(
-    r"\bRAI\b|responsible\s+ai|safety|content\s+(filter|polic|moderat|violat)|moderation|nsfw"
-    r"|prohibited|sensitive|\bblocked\b|filtered\s+out|usage\s+polic",
+    r"\bRAI\b|rai_?filter|responsible\s+ai|safety(?!_)|unsafe|content[\s_-]+(filter|polic|moderat|violat)"
+    r"|moderation|nsfw|prohibited|inappropriate|(?<!case[\s-])sensitive|\bblocked\b|\bfiltered\b"
+    r"|usage\s+(polic|guideline)",
     re.IGNORECASE,
 )
 
@@ -110,7 +116,7 @@ def judge_poll(answer: Answer) -> Verdict:
         reason = error_text(answer.body) or "the API reports FAILED without a reason"
         return Verdict(judge_failure(reason), reason)
     status = answer.status
-    if answer.fault is not None or status is None:
+    if status is None:
         return Verdict(Meaning.UNREADABLE, answer.text or "no answer came")
     if 200 <= status < 300:
         if isinstance(answer.body, dict) and answer.body.get("output") and state is None:
@@ -146,7 +152,9 @@ def error_text(body: Any) -> str:
     for name in ("error_description", "error", "message", "detail"):
         value = body.get(name)
         if isinstance(value, dict):
-            value = value.get("message")
+            value = value.get("message") or value
+        if isinstance(value, dict | list) and value:
+            value = json.dumps(value, ensure_ascii=False)
         if isinstance(value, str) and value.strip():
             return value.strip()
     return ""
@@ -157,7 +165,8 @@ def cost_of(body: Any) -> float | None:
     cost = _field(_field(body, "metrics"), "cost")
     if isinstance(cost, bool) or not isinstance(cost, int | float):
         return None
-    return float(cost) if cost >= 0 else None
+    # Integers may be too large for a float, and a number may be none.
+    return float(cost) if 0 <= cost <= sys.float_info.max else None
 
 
 def _meaning_of_406(text: str) -> Meaning:
