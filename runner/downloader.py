@@ -85,7 +85,7 @@ class Downloader:
         """One file of the job; one that is there already, whole, is not fetched again."""
         if known is not None and known.path is not None and await self._is_there(known):
             return known
-        part = self._output / part_name(work.record.output, n)
+        part = self._output / part_name(work.record.output, n, work.record.key)
         try:
             checked = await self._bring(output, part)
             reach("file-checked")
@@ -119,11 +119,14 @@ class Downloader:
         record = work.record
         wanted = file_name(record.output, n, checked.kind.extension)
         for path in (wanted, with_suffix(wanted, record.id)):
-            taken = path in self._claimed or await self._ledger.path_is_taken(path, record.key)
+            if path in self._claimed:
+                continue
+            # Claimed before anything is awaited: another job may be looking for a name as well.
+            self._claimed.add(path)
+            work.targets.add(path)
+            taken = await self._ledger.path_is_taken(path, record.key)
             own = known is not None and known.path == path
             if not taken and (own or await self._is_free(path, checked)):
-                self._claimed.add(path)
-                work.targets.add(path)
                 return path
         raise FetchFailed(f"{wanted} is taken by another file; move that away and run again")
 
@@ -174,10 +177,13 @@ def file_name(pattern: str, n: int, extension: str) -> str:
     return name if n == 0 or _has_field(pattern, "n") else with_suffix(name, str(n))
 
 
-def part_name(pattern: str, n: int) -> str:
-    """The name of the n-th file while it is incomplete, beside where it will be."""
-    name = file_name(pattern, n, "part")
-    return name if name.endswith(".part") else f"{name}.part"
+def part_name(pattern: str, n: int, key: int) -> str:
+    """The name of a job's n-th file while it is incomplete, beside where it will be.
+
+    The job's key is in it: `fox-1` may be one job's second file and another one's first.
+    """
+    name = file_name(pattern, n, f"{key}.part")
+    return name if name.endswith(f".{key}.part") else f"{name}.{key}.part"
 
 
 def with_suffix(name: str, suffix: str) -> str:

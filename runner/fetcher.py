@@ -72,7 +72,7 @@ class Fetcher:
                         url = self._rules.redirected(url, location)
                         continue
                     return await _receive(response, part)
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
                 raise FetchFailed(f"the file did not come: {_words(error)}") from error
         raise FetchFailed(f"more than {REDIRECT_LIMIT} redirects")
 
@@ -124,15 +124,21 @@ class _Rules:
 
     def redirected(self, url: str, location: str) -> str:
         """Where a redirect leads. Raises FetchFailed where it must not be followed."""
-        target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
+        try:
+            target = urljoin(url, location)
+            scheme = urlsplit(target).scheme
+        except ValueError as error:
+            raise FetchFailed("the media server redirects to no address") from error
         if scheme != "https" and not (scheme == "http" and self._plain_allowed):
             raise FetchFailed(f"the media server redirects to {scheme or 'nowhere'}, not to https")
         return target
 
     def check_address(self, url: str) -> None:
         """Raises FetchFailed for an address that is written into the URL and not allowed."""
-        host = urlsplit(url).hostname
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
         if not host:
             raise FetchFailed(f"{url[:80]} is no address of a file")
         try:

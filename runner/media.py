@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import mimetypes
 import os
@@ -105,7 +106,7 @@ def kind_of(head: bytes, declared_type: str | None = None) -> Kind:
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], _MP4)
     declared = (declared_type or "").partition(";")[0].strip().lower()
-    start = head.lstrip().lower()
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if (
         start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
         or declared == "text/html"

@@ -180,7 +180,7 @@ def test_the_governor_is_the_only_clock_and_the_only_sleeper_of_a_run(module: st
     assert not slept
 
 
-@pytest.mark.parametrize("module", in_rooms("ledger", "manifest", "config", "engine"))
+@pytest.mark.parametrize("module", in_rooms("ledger", "manifest", "engine"))
 def test_storage_and_engine_know_no_http(module: str):
     assert not outside(module) & {"aiohttp", "http", "urllib", "requests"}
 

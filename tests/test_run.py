@@ -198,8 +198,11 @@ def test_media_missing_within_their_week_are_not_given_up(desk: Desk, done: Serv
     assert ended.json["states"] == {"completed": 1, "saved": 2}
 
 
-def test_results_whose_hour_has_passed_are_expired_and_not_paid_again(
-    desk: Desk, serve: Callable[..., Service]
+@pytest.mark.parametrize(
+    ("on_expired", "state", "status"), [("recover", "saved", 0), ("hold", "expired", 1)]
+)
+def test_a_job_whose_hour_has_passed_is_never_paid_again(
+    desk: Desk, serve: Callable[..., Service], on_expired: str, state: str, status: int
 ) -> None:
     ahead = [0.0]
     slow = Options(latency=Fixed(600), picture_px=64)
@@ -210,11 +213,20 @@ def test_results_whose_hour_has_passed_are_expired_and_not_paid_again(
     assert states(desk) == {"submitted": 1}
     ahead[0] = 3700.0
     desk.sql("UPDATE jobs SET submitted_at = submitted_at - 3700, deadline = deadline - 3700")
-    ended = desk.run("run", "animals.yaml")
-    assert ended.status == 1, ended.words
-    assert states(desk) == {"expired": 1}
-    assert api.accepted == 1
-    assert desk.run("run", "animals.yaml").status == 1
+    for _ in range(2):
+        ended = desk.run("run", "animals.yaml", "--on-expired", on_expired)
+        assert ended.status == status, ended.words
+        assert states(desk) == {state: 1}
+        assert api.accepted == 1
+
+
+@pytest.mark.parametrize("marker", ["lost", "502", "504", "no-id", "not-json"])
+def test_a_lost_answer_is_found_in_the_history_and_never_paid_again(
+    desk: Desk, api: Service, marker: str
+) -> None:
+    ended = desk.run("run", desk.manifest(f"a red fox [[{marker}]]"))
+    assert ended.status == 0, ended.words
+    assert states(desk) == {"saved": 1}
     assert api.accepted == 1
 
 

@@ -74,7 +74,7 @@ def main() -> None:
             # A prompt in any script must not end a night because the terminal cannot show it.
             reconfigure(errors="replace")
     try:
-        status = app.main(standalone_mode=False)
+        status = app.main(prog_name="runner", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except RunnerError as error:
         click.echo(_worded(error), err=True)

@@ -95,8 +95,8 @@ async def _serve(options: dict[str, Any]) -> int:
             f"cannot serve on port {options['port']}: {error.strerror}"
         ) from error
     try:
-        click.echo(f"the simulated API is at {sandbox.url}; Ctrl-C ends it")
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            click.echo(f"the simulated API is at {sandbox.url}; Ctrl-C ends it")
             async for _ in received:
                 break
     finally:

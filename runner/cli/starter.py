@@ -11,9 +11,9 @@ from runner.errors import UsageError
 
 CONFIG = """\
 # Settings of runner; every key can be left out. `runner schema config` describes them all.
-api:
-  key: ${SEGMIND_API_KEY}   # from the environment, so that it stands in no file
-  # rpm: 60                 # requests per minute of your plan
+# The key is taken from the environment variable SEGMIND_API_KEY, so that it stands in no file.
+# api:
+#   rpm: 60                 # requests per minute of your plan
 run:
   concurrency: 16           # most jobs in flight at a time
 ledger: runner.db           # remembers every job; keep it with your pictures

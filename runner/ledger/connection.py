@@ -16,6 +16,7 @@ from runner.errors import LedgerBusy, LedgerError, LedgerUnreadable
 
 T = TypeVar("T")
 Statement = tuple[str, dict[str, Any]]
+Outcome = bool | Exception
 
 BATCH_LIMIT = 500
 BUSY_TIMEOUT_S = 10.0
@@ -36,7 +37,6 @@ async def connect(path: Path | str, *, durable: bool = True) -> Connection:
     def open_database() -> sqlite3.Connection:
         database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
             # NORMAL would let a power cut take back an intent whose POST has already gone out.
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             database.execute("PRAGMA foreign_keys = ON")
@@ -46,10 +46,12 @@ async def connect(path: Path | str, *, durable: bool = True) -> Connection:
             raise
         return database
 
+    connection = Connection(open_database, iter_chunk_size=64)
     try:
-        connection = Connection(open_database, iter_chunk_size=64)
         await connection
     except sqlite3.Error as error:
+        # The thread of a connection that failed still has a word for the loop, which must be there.
+        await asyncio.to_thread(getattr(connection, "_thread", connection).join)
         raise translated(error, path) from error
     return connection
 
@@ -121,31 +123,39 @@ class GroupCommit:
     def _flush(self, database: sqlite3.Connection) -> None:
         # Cleared before the queue is drained: a write that comes later posts a flush of its own.
         self._posted = False
-        while self._waiting:
-            size = min(len(self._waiting), BATCH_LIMIT)
+        # Only what waits by now, or whoever posted this flush would wait for everybody after it.
+        left = len(self._waiting)
+        while left:
+            size = min(left, BATCH_LIMIT)
+            left -= size
             batch = [self._waiting.popleft() for _ in range(size)]
-            outcome = self._transaction(database, [write for write, _ in batch])
-            self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcome)
+            outcomes = self._transaction(database, [write for write, _ in batch])
+            self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcomes)
 
-    def _transaction(
-        self, database: sqlite3.Connection, writes: list[Write]
-    ) -> list[bool] | Exception:
+    def _transaction(self, database: sqlite3.Connection, writes: list[Write]) -> list[Outcome]:
         try:
             with transaction(database):
                 return [write.apply(database) for write in writes]
-        except sqlite3.Error as error:
-            return translated(error, self._path)
+        except sqlite3.OperationalError as error:
+            # The disk or a lock: it would be the same for each of them.
+            return [translated(error, self._path) for _ in writes]
+        except Exception as error:
+            # One of them cannot be written at all, which is no reason to lose the others.
+            if len(writes) > 1:
+                return [self._transaction(database, [write])[0] for write in writes]
+            known = isinstance(error, sqlite3.Error)
+            return [translated(error, self._path) if known else error]
 
 
-def _resolve(futures: list[asyncio.Future[bool]], outcome: list[bool] | Exception) -> None:
-    for position, future in enumerate(futures):
+def _resolve(futures: list[asyncio.Future[bool]], outcomes: list[Outcome]) -> None:
+    for future, outcome in zip(futures, outcomes, strict=True):
         # A waiter that was cancelled meanwhile has lost only the news, not the write.
         if future.done():
             continue
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
-            future.set_result(outcome[position])
+            future.set_result(outcome)
 
 
 class transaction:  # noqa: N801  reads as a word in `with transaction(database):`

@@ -72,7 +72,8 @@ VALUES (:job, :at, :action, :status, :detail, :request_id)"""
 # Start of a run: whatever was being sent when the last run died is in doubt.
 DOUBT_INTERRUPTED_HISTORY = """
 INSERT INTO attempts (job_key, at, action, detail)
-SELECT job_key, :at, 'in_doubt', :detail FROM jobs WHERE state = 'submitting'"""
+SELECT job_key, :at, 'in_doubt', :detail FROM jobs INDEXED BY jobs_submitting
+WHERE state = 'submitting'"""
 # That it was sent again once before says less of the API than of runs that died.
 DOUBT_INTERRUPTED = """
 UPDATE jobs SET state = 'in_doubt', error = :detail, requeues = max(requeues - 1, 0)
@@ -154,12 +155,13 @@ RESULT = "SELECT body FROM results WHERE job_key = :job"
 FILES = """
 SELECT n, url, path, size_bytes, sha256, content_type FROM files WHERE job_key = :job ORDER BY n"""
 
-# Files of saved jobs, to be looked for on disk; and of expired ones, which may have come back.
+# Files of saved jobs, to be looked for on disk; and of expired ones, which may have come back. The plus
+# signs keep it walking along the keys: through any other index each page would sort all jobs.
 RECORDED_FILES = """
 SELECT j.job_key, j.id, m.name, j.model, j.state, f.n, f.path, f.size_bytes
 FROM jobs j JOIN manifests m USING (manifest_key) JOIN files f USING (job_key)
-WHERE j.manifest_key = :manifest AND j.wanted = 1 AND j.state IN ('saved', 'expired')
-  AND (j.job_key, f.n) > (:job, :n)
+WHERE j.job_key >= :job AND +j.manifest_key = :manifest AND +j.wanted = 1
+  AND +j.state IN ('saved', 'expired') AND (j.job_key, f.n) > (:job, :n)
 ORDER BY j.job_key, f.n LIMIT :limit"""
 
 # Whether a file name is taken by another job.

@@ -105,9 +105,10 @@ def prepare(database: sqlite3.Connection, path: Path | str) -> None:
 
     Raises LedgerTooNew for a newer one and LedgerUnreadable for a database that is no ledger.
     """
-    version = int(database.execute("PRAGMA user_version").fetchone()[0])
-    application_id = int(database.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    with transaction(database, "DEFERRED"):
+        version = _number(database, "PRAGMA user_version")
+        application_id = _number(database, "PRAGMA application_id")
+        tables = _number(database, "SELECT count(*) FROM sqlite_master")
     if tables and application_id != APPLICATION_ID:
         raise LedgerUnreadable(
             f"{path} is a database of another program; name another with --ledger"
@@ -117,12 +118,19 @@ def prepare(database: sqlite3.Connection, path: Path | str) -> None:
             f"the ledger {path} was written by a newer runner (schema {version}, this one knows {VERSION}); "
             "upgrade with `pip install --upgrade segmind-runner`"
         )
+    # Written into the file itself, and so only into one that is ours.
+    database.execute("PRAGMA journal_mode = WAL")
     if version == VERSION:
         return
     with transaction(database):
-        for script in MIGRATIONS[version:]:
+        # Asked again: another program may have been quicker.
+        for script in MIGRATIONS[_number(database, "PRAGMA user_version") :]:
             for statement in script.split(";"):
                 if statement.strip():
                     database.execute(statement)
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _number(database: sqlite3.Connection, query: str) -> int:
+    return int(database.execute(query).fetchone()[0])

@@ -83,7 +83,7 @@ def _workflow_values(value: str) -> list[str]:
         return [value]
     try:
         rows = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [value]
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "value" in r for r in rows):
         return [value]

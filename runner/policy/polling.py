@@ -61,12 +61,10 @@ class PollSchedule:
     def add(self, key: int, model: str, started: float, deadline: float) -> None:
         """Takes a job in that was submitted at `started` and is forgotten by the API at `deadline`."""
         learned = self._learned.setdefault(model, _Learned())
-        scout = learned.scouted < SCOUTS or learned.seen % SCOUT_EVERY == 0
+        scout = learned.seen < SCOUTS or learned.seen % SCOUT_EVERY == 0
         learned.seen += 1
-        wait_s = SCOUT_FIRST_S if scout else learned.first_ask_s
-        # However long a model takes, the first ask leaves room for many more before the deadline.
-        due = started + min(wait_s, (deadline - started) / 3)
-        flight = _Flight(model, started, deadline, due, scout)
+        flight = _Flight(model, started, deadline, started, scout)
+        flight.due = self._first_due(flight)
         self._flights[key] = flight
         self._push(key, flight)
 
@@ -96,7 +94,10 @@ class PollSchedule:
         learned = self._learned[flight.model]
         age_s = max(now - flight.started, SHORTEST_WAIT_S)
         flight.asks += 1
-        if flight.asks == 1 and not flight.scout:
+        if flight.scout and learned.scouted < SCOUTS:
+            # Before the first scouts are home, nobody younger than they are is asked.
+            learned.first_ask_s = max(learned.first_ask_s, age_s)
+        elif flight.asks == 1 and not flight.scout:
             learned.first_ask_s = max(learned.first_ask_s, age_s * exp(STEP_UP))
         growth = SCOUT_GROWTH if flight.scout else AGAIN
         self._again(key, flight, now, age_s * (growth - 1))
@@ -133,6 +134,19 @@ class PollSchedule:
             heapq.heappop(self._by_deadline)
         return self._by_deadline[0][0] if self._by_deadline else None
 
+    def _first_due(self, flight: _Flight) -> float:
+        wait_s = SCOUT_FIRST_S if flight.scout else self._learned[flight.model].first_ask_s
+        # However long a model takes, the first ask leaves room for many more before the deadline.
+        return flight.started + min(wait_s, (flight.deadline - flight.started) / 3)
+
+    def _is_early(self, flight: _Flight, now: float) -> bool:
+        """Whether what was learned since the job was taken in puts its first ask off."""
+        first_due = self._first_due(flight)
+        if flight.asks or flight.found or first_due <= now:
+            return False
+        flight.due = first_due
+        return True
+
     def _push(self, key: int, flight: _Flight) -> None:
         heapq.heappush(self._by_due, (flight.due, key))
         heapq.heappush(self._by_deadline, (flight.deadline, key))
@@ -151,6 +165,9 @@ class PollSchedule:
             if flight is not None and flight.due == due:
                 if due > now:
                     return
+                if self._is_early(flight, now):
+                    heapq.heapreplace(self._by_due, (flight.due, key))
+                    continue
                 self._ready.add(key)
                 heapq.heappush(self._ready_by_due, (due, key))
                 heapq.heappush(self._ready_by_deadline, (flight.deadline, key))

@@ -1,0 +1,148 @@
+"""What bytes are is told from the bytes; what is not whole is not kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runner import media
+from runner.media import UnusableMedium, check, digest, kind_of, put_in_place, write_whole
+
+
+def picture(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+def stored(folder: Path, content: bytes) -> Path:
+    path = folder / "a.part"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "extension"),
+    [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "bmp"),
+     ("TIFF", "tif")],
+)  # fmt: skip
+@pytest.mark.parametrize("declared", [None, "text/plain", "application/octet-stream", "text/html"])
+def test_a_whole_picture_is_taken_whatever_it_is_declared_as(
+    tmp_path: Path, kind: str, extension: str, declared: str | None
+) -> None:
+    content = picture(kind)
+    checked = check(stored(tmp_path, content), declared)
+    assert checked.kind.extension == extension
+    assert checked.kind.is_image
+    assert checked.size_bytes == len(content)
+    assert checked.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_picture_that_is_cut_off_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    content = picture(kind)
+    with pytest.raises(UnusableMedium):
+        check(stored(tmp_path, content[: int(len(content) * share)]), "image/png")
+
+
+def test_a_picture_with_a_broken_middle_is_refused(tmp_path: Path) -> None:
+    content = bytearray(picture("PNG"))
+    content[len(content) // 2] ^= 0xFF
+    with pytest.raises(UnusableMedium, match="does not decode"):
+        check(stored(tmp_path, bytes(content)), "image/png")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<!DOCTYPE html><title>Sign in</title>",
+        b"\n\n  <html><body>no</body></html>",
+        b"<HTML>",
+        b"\xef\xbb\xbf<!doctype html>",
+    ],
+)
+@pytest.mark.parametrize("declared", [None, "image/png", "text/html; charset=utf-8"])
+def test_a_page_is_not_a_medium(tmp_path: Path, page: bytes, declared: str | None) -> None:
+    with pytest.raises(UnusableMedium):
+        check(stored(tmp_path, page), declared)
+
+
+def test_an_empty_file_is_not_a_medium(tmp_path: Path) -> None:
+    with pytest.raises(UnusableMedium, match="empty"):
+        check(stored(tmp_path, b""), "image/png")
+
+
+def test_json_that_is_declared_as_a_picture_is_not_one(tmp_path: Path) -> None:
+    with pytest.raises(UnusableMedium, match="image/png"):
+        check(stored(tmp_path, b'{"error": "no"}'), "image/png")
+
+
+@pytest.mark.parametrize(
+    ("head", "declared", "content_type", "extension"),
+    [
+        (b"\0\0\0\x18ftypmp42", None, "video/mp4", "mp4"),
+        (b"\0\0\0\x18ftypisom", None, "video/mp4", "mp4"),
+        (b"\0\0\0\x14ftypqt  ", None, "video/quicktime", "mov"),
+        (b"\0\0\0\x18ftypM4A ", None, "audio/mp4", "m4a"),
+        (b"\x1aE\xdf\xa3", None, "video/webm", "webm"),
+        (b"RIFF\0\0\0\0WAVEfmt ", None, "audio/wav", "wav"),
+        (b"ID3\x04", None, "audio/mpeg", "mp3"),
+        (b"OggS", None, "audio/ogg", "ogg"),
+        (b"glTF\x02", None, "model/gltf-binary", "glb"),
+        (b"%PDF-1.7", None, "application/pdf", "pdf"),
+        (b"hello", "text/plain; charset=utf-8", "text/plain", "txt"),
+        (b"{}", "application/json", "application/json", "json"),
+        (b"<svg xmlns=", "image/svg+xml", "image/svg+xml", "svg"),
+        (b"\x01\x02", None, "application/octet-stream", "bin"),
+        (b"\x01\x02", "application/x-unheard-of", "application/x-unheard-of", "bin"),
+    ],
+)
+def test_content_is_told_from_its_first_bytes(
+    head: bytes, declared: str | None, content_type: str, extension: str
+) -> None:
+    kind = kind_of(head, declared)
+    assert (kind.content_type, kind.extension) == (content_type, extension)
+
+
+def test_a_picture_too_large_to_decode_is_still_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "DECODE_LIMIT_PIXELS", 100)
+    content = picture("PNG")
+    assert check(stored(tmp_path, content), None).size_bytes == len(content)
+    broken = bytearray(content)
+    broken[60] ^= 0xFF
+    with pytest.raises(UnusableMedium):
+        check(stored(tmp_path, bytes(broken)), None)
+
+
+def test_a_decompression_bomb_does_not_fill_the_memory(tmp_path: Path) -> None:
+    rows = zlib.compress(bytes(100_000), 9)
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        check_sum = zlib.crc32(name + body).to_bytes(4, "big")
+        return len(body).to_bytes(4, "big") + name + body + check_sum
+
+    header = (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+    # Ten gigabytes decoded: its structure is looked at, its pixels are not.
+    assert check(stored(tmp_path, bomb), None).size_bytes == len(bomb)
+
+
+def test_a_file_is_put_in_place_whole(tmp_path: Path) -> None:
+    part, target = tmp_path / "deep" / "a.part", tmp_path / "deep" / "a.png"
+    write_whole(part, b"new")
+    target.write_bytes(b"an older file")
+    put_in_place(part, target)
+    assert target.read_bytes() == b"new"
+    assert os.listdir(target.parent) == ["a.png"]  # noqa: PTH208
+    assert digest(target) == hashlib.sha256(b"new").hexdigest()
