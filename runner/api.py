@@ -6,6 +6,7 @@ It follows no redirect, retries nothing and judges nothing: whatever happens bec
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from runner.job import Answer, Fault
 USER_AGENT = f"segmind-runner/{__version__} (python aiohttp)"
 CONNECT_TIMEOUT_S = 15.0
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
+# An excerpt is taken from the beginning: searching all of a large body would hold up the run.
+EXCERPT_LIMIT = 5000
 TEXT_LIMIT = 300
 REDACTED = "[key redacted]"
 HISTORY_PATH = "/inference-request/request-history"
@@ -64,7 +67,8 @@ class Api:
             headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(
                 total=self._access.timeout_s,
-                sock_connect=min(CONNECT_TIMEOUT_S, self._access.timeout_s),
+                # Ends well before the whole time, which would leave in doubt what was never sent.
+                connect=min(CONNECT_TIMEOUT_S, self._access.timeout_s / 2),
             ),
         )
         return self
@@ -188,12 +192,22 @@ def _fault_of(error: BaseException) -> Fault:
 def _decode(text: str) -> Any:
     try:
         # NaN and Infinity are not JSON and could not be written again.
-        return json.loads(text, parse_constant=lambda _: None)
+        body = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        if "\\ud" in text.lower():
+            # Half a character, as `\ud800` alone, is no text that a file or database takes.
+            body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
+    return body
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _excerpt(text: str) -> str:
+    text = text[:EXCERPT_LIMIT]
     if re.match(r"\s*<(!doctype|html|head|body)", text, re.IGNORECASE):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         return f"an HTML page ({_shorten(title.group(1))})" if title else "an HTML page"
@@ -208,6 +222,6 @@ def _shorten(text: str) -> str:
 def _server_time(date: str | None) -> float | None:
     try:
         stamp = parsedate_to_datetime(date or "")
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()

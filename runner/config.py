@@ -115,6 +115,7 @@ Duration = Annotated[
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_boolean)]
 FilePath = Annotated[Path, AfterValidator(_path)]
+Dollars = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, allow_inf_nan=False)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Key = Annotated[SecretStr | None, BeforeValidator(_key)]
 
@@ -154,6 +155,15 @@ class RunSettings(_Section):
     )
     on_expired: Literal["recover", "hold", "resubmit"] = Field(
         "recover", description="What becomes of a job whose hour passed before it was collected."
+    )
+    budget: Dollars | None = Field(
+        None, description="Most that one run may spend, all that is in flight counted."
+    )
+    prices: dict[str, Dollars] = Field(
+        {}, description="What a job of a model costs, until the ledger knows it better."
+    )
+    breaker: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)] = Field(
+        10, description="Equal final errors in a row that stop a model; 0 never stops one."
     )
     doubt_wait_s: Duration = Field(
         600.0,

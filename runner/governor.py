@@ -20,6 +20,18 @@ JITTER_S = (0.05, 0.75)
 UNREACHABLE_CAP_S = 60.0
 
 
+class Clock:
+    """The system's two clocks, in seconds; a simulation brings its own."""
+
+    def wall(self) -> float:
+        """Epoch time, which people and ledgers use and which may jump."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Time that only goes forward, from no particular start."""
+        return time.monotonic()
+
+
 class Urgency(IntEnum):
     """Who goes first when the rate is short; the smaller the sooner."""
 
@@ -49,7 +61,10 @@ class Bell:
 class Governor:
     """Grants turns at a host's pace. `run` must be under way in the engine's task group."""
 
-    def __init__(self, pace: Pace, rng: Random, observer: Observer) -> None:
+    def __init__(
+        self, pace: Pace, rng: Random, observer: Observer, clock: Clock | None = None
+    ) -> None:
+        self._clock = clock or Clock()
         self._pace = pace
         self._rng = rng
         self._observer = observer
@@ -61,7 +76,7 @@ class Governor:
 
     def now(self) -> float:
         """Epoch seconds."""
-        return time.time()
+        return self._clock.wall()
 
     async def sleep(self, seconds: float) -> None:
         """Waits; everything in a run that waits for time waits here."""
@@ -69,7 +84,7 @@ class Governor:
 
     async def turn(self, urgency: Urgency) -> None:
         """Returns when one request may leave; the caller sends it at once."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not self._waiting and self._pace.wait_s(now) <= 0:
             self._pace.take(now)
             return
@@ -91,12 +106,12 @@ class Governor:
             if not self._waiting:
                 await self._bell.wait()
                 continue
-            wait_s = self._pace.wait_s(time.monotonic())
+            wait_s = self._pace.wait_s(self._clock.monotonic())
             if wait_s > 0:
                 await self.sleep(wait_s)
                 continue
             _, _, granted = heapq.heappop(self._waiting)
-            self._pace.take(time.monotonic())
+            self._pace.take(self._clock.monotonic())
             granted.set()
 
     def rate_limited(self, answer: Answer) -> float:
@@ -108,7 +123,9 @@ class Governor:
 
     def unreachable(self, reason: str) -> float:
         """No connection could be made: waits before the next, the longer the more often it fails."""
-        self._streak += 1
+        # Requests that left together and failed together are one failure.
+        if self._clock.monotonic() >= self._pace.held_until:
+            self._streak += 1
         # Never quite at once: a refused connection answers in no time at all.
         wait_s = 0.25 + full_jitter(self._streak, self._rng, cap_s=UNREACHABLE_CAP_S)
         return self._hold(wait_s, f"cannot connect: {reason}")
@@ -120,6 +137,6 @@ class Governor:
 
     def _hold(self, seconds: float, reason: str) -> float:
         now = self.now()
-        if self._pace.hold(time.monotonic() + seconds):
+        if self._pace.hold(self._clock.monotonic() + seconds):
             self._observer(Held(now + seconds, reason))
         return now + seconds

@@ -144,6 +144,7 @@ class Consequence(StrEnum):
     NONE = "none"
     STOP_MODEL = "stop the model"
     PAUSE = "pause the run"
+    OUT_OF_CREDITS = "out of credits"
     KEY_REFUSED = "key refused"
 
 

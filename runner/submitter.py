@@ -77,7 +77,7 @@ class Submitter:
             case Meaning.OUT_OF_CREDITS | Meaning.KEY_REFUSED:
                 await self._ledger.refuse(record, now, event, counted=False)
                 stop = verdict.meaning is Meaning.KEY_REFUSED
-                what = Consequence.KEY_REFUSED if stop else Consequence.PAUSE
+                what = Consequence.KEY_REFUSED if stop else Consequence.OUT_OF_CREDITS
                 return StepResult(State.PENDING, now, what, verdict.reason)
             case Meaning.MODEL_CLOSED:
                 await self._ledger.end(record, State.FAILED, event)

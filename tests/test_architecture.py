@@ -34,7 +34,8 @@ FLOORS = {
     "downloader": 3,
     "reconciler": 3,
     "inventory": 3,
-    "queues": 3,
+    "gate": 3,
+    "treasurer": 3,
     "engine": 4,
     "report": 4,
     "cli": 5,
@@ -56,7 +57,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.item
 
 def room(module: str) -> str:
     """The file or folder right under `runner/` that a module lives in; empty for `runner` itself."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imported(module: str) -> Iterator[str]:

@@ -99,6 +99,8 @@ def test_every_promised_option_is_there(name: str) -> None:
         ("run -c nowhere.yaml a.yaml", "nowhere.yaml"),
         ("plan nowhere.yaml", "nowhere.yaml"),
         ("status nowhere.yaml", "nowhere.yaml"),
+        ("status nothing", "no file and no manifest `nothing`"),
+        ("jobs nothing", "no file and no manifest `nothing`"),
         ("jobs --state odd", "odd"),
         ("jobs --job nobody", "nobody"),
         ("retry --state saved", "saved"),
@@ -192,6 +194,12 @@ def test_status_of_one_manifest_leaves_out_the_others(desk: Desk, mixed: Service
     desk.run("run", desk.manifest("a lamp", name="things"))
     assert desk.run("status", "things.yaml", "--json").json["total"] == 1
     assert desk.run("status", "--json").json["total"] == 5
+
+
+def test_a_manifest_whose_file_is_gone_goes_by_its_name(desk: Desk, mixed: Service) -> None:
+    (desk.folder / "animals.yaml").unlink()
+    check_counts(desk.run("status", "animals", "--json").json)
+    assert len(desk.jobs("animals")) == 4
 
 
 def test_status_without_a_ledger_says_so_and_makes_none(desk: Desk) -> None:

@@ -77,7 +77,7 @@ def test_what_retry_takes_may_go_back_to_pending():
 
 
 def test_terminal_states_are_saved_and_what_retry_takes():
-    assert TERMINAL_STATES == RETRYABLE_STATES | {State.SAVED}
+    assert RETRYABLE_STATES | {State.SAVED} == TERMINAL_STATES
     assert not TERMINAL_STATES & IN_FLIGHT_STATES
 
 

@@ -74,7 +74,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += 1
         if fresh:
             self.seen[job_id] = self.run(get(self.ledger, job_id))
-        record, model = self.seen[job_id], self.jobs[job_id]
+        record = self.seen[job_id]
         call = getattr(self.ledger, verb)(record, *arguments)
         if after not in TRANSITIONS[record.state]:
             with pytest.raises(RunnerError):

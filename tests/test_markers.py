@@ -155,6 +155,7 @@ def test_every_kind_of_model_has_its_outputs_saved(faulty: Faulty, model: str) -
 
 def test_the_run_ends_with_files_to_fetch(faulty: Faulty) -> None:
     assert faulty.ended.status == 3
+    assert "more reason" in faulty.ended.out
     assert "Traceback" not in faulty.ended.words
     assert "ClientPayload" not in faulty.ended.words
     assert "ContentLengthError" not in faulty.ended.words

@@ -16,7 +16,11 @@ A, B, C = (f"https://images.segmind.com/{name}.png" for name in "abc")
 
 def result(**body: Any) -> dict[str, Any]:
     own = {"status": "COMPLETED", "request_id": "r", "metrics": {"cost": 0.02}}
-    links = {"status_url": "https://api/s", "response_url": "https://api/r", "poll_url": "https://p"}
+    links = {
+        "status_url": "https://api/s",
+        "response_url": "https://api/r",
+        "poll_url": "https://p",
+    }
     return {**own, **links, **body}
 
 

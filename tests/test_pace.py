@@ -182,7 +182,9 @@ def test_a_reset_in_the_past_still_pauses_for_a_moment(text: str):
     assert hold_until(limited(reset=text), NOW_S) == NOW_S + SHORTEST_HOLD_S
 
 
-@pytest.mark.parametrize("text", ["86400", "2999-01-01", f"{NOW_S * 1000 + 1e9:.0f}", "99999999999"])
+@pytest.mark.parametrize(
+    "text", ["86400", "2999-01-01", f"{NOW_S * 1000 + 1e9:.0f}", "99999999999"]
+)
 def test_a_reset_in_the_far_future_is_a_misread_header(text: str):
     assert hold_until(limited(reset=text), NOW_S) == NOW_S + LONGEST_HOLD_S
 

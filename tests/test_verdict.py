@@ -394,7 +394,9 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["status", "error", "output", "metrics", "cost", "request_id", "detail"]),
+            st.sampled_from(
+                ["status", "error", "output", "metrics", "cost", "request_id", "detail"]
+            ),
             inner,
             max_size=4,
         )

@@ -19,6 +19,7 @@ _COMMANDS = {
     "jobs": ("runner.cli.look", "List jobs, one a line."),
     "retry": ("runner.cli.retry", "Put jobs that ended short of saved back to pending."),
     "sandbox": ("runner.cli.sandbox", "Serve the simulated API on loopback."),
+    "doctor": ("runner.cli.doctor", "Check key, reachability, balance, clock, disk and ledger."),
     "init": ("runner.cli.starter", "Write a starter config and manifest."),
     "schema": ("runner.cli.starter", "Print the JSON Schema of manifests or configs."),
 }

@@ -19,6 +19,9 @@ from runner.ledger.reading import causes, counts
 from runner.report.summary import ManifestSummary, Summary, render_summary, summary_json
 from runner.report.tally import Progress
 
+# The summary shows the largest and says how many more there are.
+MOST_CAUSES = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -70,7 +73,7 @@ async def close_run(
         spent_run=progress.spent_run,
         elapsed_s=progress.elapsed_s,
         requests={str(call): count for call, count in (progress.requests or {}).items()},
-        causes=tuple(await causes(ledger, begun.keys)),
+        causes=tuple(await causes(ledger, begun.keys, MOST_CAUSES)),
         simulated=at.simulated,
         arguments=begun.arguments,
         options=at.options,

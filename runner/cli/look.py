@@ -18,6 +18,7 @@ from runner.job import State
 if TYPE_CHECKING:
     from runner.cli.session import Workplace
     from runner.ledger import Ledger, Listed
+    from runner.ledger.reading import ModelMoney
     from runner.report.summary import ManifestSummary
 
 PROMPT_WIDTH = 60
@@ -58,14 +59,16 @@ def jobs_command(
 
 async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
     from runner.cli.closing import manifest_summaries, status_of
-    from runner.cli.session import manifest_names, reading_ledger, workplace
-    from runner.ledger.reading import counts, next_deadline, saved_files
+    from runner.cli.session import check_known, manifest_names, reading_ledger, workplace
+    from runner.ledger.reading import counts, money_by_model, next_deadline, saved_files
 
     at = workplace(place, reading=True)
     async with reading_ledger(at) as ledger:
         found = await counts(ledger)
         files = await saved_files(ledger)
         deadline = await next_deadline(ledger)
+        money = await money_by_model(ledger, manifest_names(paths))
+    check_known(paths, found, at.ledger)
     names = manifest_names(paths) or tuple(found)
     summaries = manifest_summaries(names, found, files)
     states: dict[State, int] = {}
@@ -86,6 +89,10 @@ async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
         "total": sum(summary.total for summary in summaries),
         "states": _ordered(states),
         "spent": round(sum(summary.spent for summary in summaries), 6),
+        "models": [
+            {"model": each.model, "jobs": each.jobs, "spent": round(each.spent, 6)}
+            for each in money
+        ],
         "exit": status_of(states),
         "next_deadline": _iso(deadline),
         "output": str(at.output),
@@ -95,13 +102,16 @@ async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(value))
     else:
-        for line in _status_text(at, summaries, deadline):
+        for line in _status_text(at, summaries, money, deadline):
             click.echo(line)
     return EXIT_OK
 
 
 def _status_text(
-    at: Workplace, summaries: tuple[ManifestSummary, ...], deadline: float | None
+    at: Workplace,
+    summaries: tuple[ManifestSummary, ...],
+    money: list[ModelMoney],
+    deadline: float | None,
 ) -> list[str]:
     from runner.report.summary import dollars, duration, printable
 
@@ -118,6 +128,9 @@ def _status_text(
         )
     if not summaries:
         lines.append(f"{badge}the ledger {at.ledger} is empty")
+    if len(money) > 1:
+        lines.append("by model")
+        lines += [f"  {dollars(each.spent):>9}  {each.model}, {each.jobs:,} jobs" for each in money]
     if deadline is not None:
         left_s = deadline - time.time()
         when = f"in {duration(left_s)}" if left_s > 0 else f"{duration(-left_s)} ago"
@@ -134,13 +147,15 @@ async def _jobs(
     ids: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    from runner.cli.session import manifest_names, reading_ledger, workplace
-    from runner.ledger.reading import Selection, listed
+    from runner.cli.session import check_known, manifest_names, reading_ledger, workplace
+    from runner.ledger.reading import Selection, counts, listed
 
     at = workplace(place, reading=True)
     selection = Selection(manifest_names(paths), tuple(State(state) for state in states), ids)
     count = 0
     async with reading_ledger(at) as ledger:
+        if paths:
+            check_known(paths, await counts(ledger), at.ledger)
         async for job in listed(ledger, selection):
             count += 1
             if as_json:

@@ -15,6 +15,15 @@ from runner.cli.options import Place, json_option, manifest_arguments, place_opt
 @place_options
 @click.option("--concurrency", type=click.IntRange(min=1), help="Most jobs in flight at a time.")
 @click.option("--rpm", type=click.IntRange(min=1), help="Requests per minute of the account.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="Most dollars this run may spend, all that is in flight or in doubt counted.",
+)
+@click.option(
+    "--wait-for-credits", is_flag=True, help="Wait while the balance is empty instead of stopping."
+)
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many new submissions.")
 @click.option(
     "--on-doubt",

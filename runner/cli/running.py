@@ -35,16 +35,21 @@ from runner.engine import Bounds, Engine, Steps
 from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError, StoppedEarly
 from runner.events import Ending, Noted, Observer
 from runner.fetcher import Fetcher
+from runner.gate import Gate
 from runner.governor import Governor
 from runner.inventory import Inventory
 from runner.job import State
 from runner.ledger import Counts, Ledger, LedgerLock
-from runner.ledger.reading import counts
+from runner.ledger.reading import counts, model_history
+from runner.policy.admission import Admission
+from runner.policy.breaker import Breaker
+from runner.policy.budget import Budget
 from runner.policy.pace import Pace
 from runner.poller import Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.report.tally import Heading, Tally
 from runner.submitter import SubmitRules, Submitter
+from runner.treasurer import Treasurer
 
 # A manifest that is read in a moment needs no word about it.
 SLOW_PLANNING_JOBS = 50_000
@@ -56,6 +61,8 @@ class RunOptions:
 
     concurrency: int | None = None
     rpm: int | None = None
+    budget: float | None = None
+    wait_for_credits: bool = False
     limit: int | None = None
     on_doubt: str | None = None
     on_expired: str | None = None
@@ -68,11 +75,13 @@ class RunOptions:
         named = {
             "--concurrency": self.concurrency,
             "--rpm": self.rpm,
+            "--budget": self.budget,
             "--limit": self.limit,
             "--on-doubt": self.on_doubt,
             "--on-expired": self.on_expired,
         }
-        return " ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+        typed = [f"{name} {value}" for name, value in named.items() if value is not None]
+        return " ".join(typed + ["--wait-for-credits"] * self.wait_for_credits)
 
 
 @dataclass(slots=True)
@@ -90,6 +99,7 @@ def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> i
         "run.concurrency": options.concurrency,
         "run.on_doubt": options.on_doubt,
         "run.on_expired": options.on_expired,
+        "run.budget": options.budget,
         "api.rpm": options.rpm,
     }
     at = workplace(place, overrides)
@@ -217,9 +227,11 @@ async def _work(
             Downloader(ledger, fetcher, governor, at.output),
             Inventory(ledger, governor, at.output),
             Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),
+            Treasurer(api, governor, see),
         )
-        bounds = Bounds(run.concurrency, run.download_attempts, run.drain_s, options.limit)
-        engine = Engine(ledger, governor, steps, bounds, prepared.keys, see)
+        bounds = Bounds(run.download_attempts, run.drain_s, options.wait_for_credits)
+        gate = await _gate(ledger, at, options)
+        engine = Engine(ledger, governor, steps, gate, bounds, prepared.keys, see)
         await engine.recover()
         control.engine = engine
         if control.signals:
@@ -241,6 +253,17 @@ async def _access(at: Workplace) -> AsyncIterator[Access]:
     options = Options(rpm=api.rpm, journal=at.ledger.with_name(at.ledger.name + ".journal"))
     async with Sandbox(options) as sandbox:
         yield Access(sandbox.url, sandbox.url, SANDBOX_KEY, api.timeout_s)
+
+
+async def _gate(ledger: Ledger, at: Workplace, options: RunOptions) -> Gate:
+    """What is let in: as many as can be collected in time, and as much as may be spent."""
+    run, rpm = at.settings.run, at.settings.api.rpm
+    history = await model_history(ledger)
+    known = {model: found.cost for model, found in history.items() if found.cost is not None}
+    admission = Admission(run.concurrency, rpm, run.retention_s, time.time())
+    return Gate(
+        admission, Budget(run.budget, {**run.prices, **known}), Breaker(run.breaker), options.limit
+    )
 
 
 def _history_governor(access: Access, governor: Governor, at: Workplace, see: Observer) -> Governor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -88,6 +88,13 @@ def manifest_names(paths: Sequence[Path]) -> tuple[str, ...]:
     from runner.manifest import load
 
     return tuple(load(path).name if path.exists() or path.suffix else str(path) for path in paths)
+
+
+def check_known(paths: Sequence[Path], known: Container[str], ledger: Path) -> None:
+    """Raises UsageError for a manifest given by a name that the ledger has never heard of."""
+    for path, name in zip(paths, manifest_names(paths), strict=True):
+        if name not in known and not path.exists():
+            raise UsageError(f"no file and no manifest `{name}` in the ledger {ledger}")
 
 
 @asynccontextmanager

@@ -51,7 +51,8 @@ async def connect(path: Path | str, *, durable: bool = True) -> Connection:
         await connection
     except sqlite3.Error as error:
         # The thread of a connection that failed still has a word for the loop, which must be there.
-        await asyncio.to_thread(getattr(connection, "_thread", connection).join)
+        thread: Any = getattr(connection, "_thread", connection)
+        await asyncio.to_thread(thread.join)
         raise translated(error, path) from error
     return connection
 
@@ -143,8 +144,9 @@ class GroupCommit:
             # One of them cannot be written at all, which is no reason to lose the others.
             if len(writes) > 1:
                 return [self._transaction(database, [write])[0] for write in writes]
-            known = isinstance(error, sqlite3.Error)
-            return [translated(error, self._path) if known else error]
+            if isinstance(error, sqlite3.Error):
+                return [translated(error, self._path)]
+            return [error]
 
 
 def _resolve(futures: list[asyncio.Future[bool]], outcomes: list[Outcome]) -> None:

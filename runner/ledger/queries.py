@@ -196,6 +196,12 @@ SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.re
 FROM jobs j JOIN manifests m USING (manifest_key)
 WHERE j.job_key > :after AND {condition} ORDER BY j.job_key LIMIT :limit"""
 
+MONEY_BY_MODEL = """
+SELECT model, count(cost), coalesce(sum(cost), 0) FROM jobs WHERE {condition}
+GROUP BY model ORDER BY 3 DESC"""
+
+CHECK = "PRAGMA quick_check(10)"
+
 COUNT_SELECTED = "SELECT count(*) FROM jobs WHERE {condition}"
 
 FILES_OF_PAGE = """
@@ -274,7 +280,7 @@ SELECT count(*) FROM stage s
 JOIN manifests m ON m.name = s.manifest
 JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
 WHERE (j.params <> s.params OR j.model <> s.model)
-  AND j.state NOT IN ('pending', 'failed', 'blocked', 'invalid', 'expired')"""
+  AND j.state NOT IN ('pending', 'failed', 'blocked', 'invalid')"""
 
 COUNT_REMOVED = """
 SELECT count(*) FROM jobs j JOIN manifests m USING (manifest_key)
@@ -297,9 +303,9 @@ ON CONFLICT (manifest_key, id) DO UPDATE SET
   wanted = 1, tags = excluded.tags, meta = excluded.meta, place = excluded.place,
   repeat = excluded.repeat, source = excluded.source,
   output = CASE WHEN state = 'saved' THEN output ELSE excluded.output END,
-  params = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid', 'expired')
+  params = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid')
     THEN excluded.params ELSE params END,
-  model = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid', 'expired')
+  model = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid')
     THEN excluded.model ELSE model END
 WHERE wanted = 0 OR tags <> excluded.tags OR meta <> excluded.meta OR place <> excluded.place
   OR repeat <> excluded.repeat OR source <> excluded.source

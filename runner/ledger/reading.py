@@ -25,9 +25,11 @@ class Selection:
     states: tuple[State, ...] = ()
     ids: tuple[str, ...] = ()
 
+    removed: bool = False
+
     def condition(self) -> tuple[str, dict[str, Any]]:
-        """The SQL condition over `jobs` and its values."""
-        parts, values = ["wanted = 1"], dict[str, Any]()
+        """The SQL condition over `jobs` and its values; `removed` jobs count only where asked for."""
+        parts, values = ["true" if self.removed else "wanted = 1"], dict[str, Any]()
         if self.manifests:
             names = _named("manifest", self.manifests, values)
             parts.append(
@@ -115,6 +117,29 @@ async def count_selected(ledger: Ledger, selection: Selection) -> int:
     query = queries.COUNT_SELECTED.format(condition=condition)
     rows = await ledger.call(lambda database: database.execute(query, values).fetchall())
     return int(rows[0][0])
+
+
+async def faults(ledger: Ledger) -> list[str]:
+    """What is wrong with the file as a database; empty when it is sound."""
+    rows = await ledger.call(lambda database: database.execute(queries.CHECK).fetchall())
+    return [row[0] for row in rows if row[0] != "ok"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMoney:
+    """What a model's jobs have cost so far, in US dollars."""
+
+    model: str
+    jobs: int
+    spent: float
+
+
+async def money_by_model(ledger: Ledger, manifests: Sequence[str]) -> list[ModelMoney]:
+    """What the jobs of some manifests (all when empty) have cost, model by model."""
+    condition, values = Selection(tuple(manifests), removed=True).condition()
+    query = queries.MONEY_BY_MODEL.format(condition=condition)
+    rows = await ledger.call(lambda database: database.execute(query, values).fetchall())
+    return [ModelMoney(*row) for row in rows]
 
 
 async def saved_files(ledger: Ledger) -> dict[str, int]:

@@ -10,38 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import anyio
 from anyio.abc import TaskGroup
 
 from runner.downloader import Downloader
+from runner.engine.fetching import Fetching
+from runner.engine.queues import Pending
 from runner.errors import LedgerError, RunnerError, StoppedEarly
 from runner.events import Draining, Ending, Moved, Noted, Observer
+from runner.gate import Gate
 from runner.governor import Bell, Governor, Urgency
 from runner.inventory import Inventory
 from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.poller import Poller
-from runner.queues import Downloads, Pending
 from runner.reconciler import Reconciler, Resolved
 from runner.submitter import Submitter
+from runner.treasurer import Treasurer
 
-DOWNLOADS_AT_ONCE = 16
 # A host that was never reached since the run began is more likely misspelt than down.
 GIVE_UP_AFTER_S = 120.0
 # How long after a job's hour even a slow clock says that it is over.
 SURELY_OVER_S = 60.0
+LONGEST_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What bounds a run: jobs in flight, new submits, tries for a file, seconds to drain."""
+    """What bounds a run: tries for a file, seconds to drain, whether an empty balance is waited out."""
 
-    concurrency: int
     download_attempts: int
     drain_s: float
-    limit: int | None = None
+    wait_for_credits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Steps:
     downloader: Downloader
     inventory: Inventory
     reconciler: Reconciler
+    treasurer: Treasurer
 
 
 class Engine:
@@ -63,6 +65,7 @@ class Engine:
         ledger: Ledger,
         governor: Governor,
         steps: Steps,
+        gate: Gate,
         bounds: Bounds,
         manifests: Sequence[int],
         observer: Observer,
@@ -70,23 +73,23 @@ class Engine:
         self._ledger = ledger
         self._governor = governor
         self._steps = steps
+        self._gate = gate
         self._bounds = bounds
         self._manifests = tuple(manifests)
         self._observer = observer
         self._pending = Pending(ledger, governor, self._manifests)
-        self._downloads = Downloads(ledger, governor, Random())
+        self._fetching = Fetching(
+            ledger, governor, steps.downloader, bounds.download_attempts, self._fetched
+        )
         self._ending = Ending()
         self._draining = False
         self._halted = False
-        self._in_flight = 0
-        self._submitting = 0
-        self._sent = 0
         self._taking_inventory = True
         self._reconciling = True
         self._nothing_to_send = False
         self._stopped_models: dict[str, str] = {}
-        self._submit_bell, self._poll_bell, self._download_bell = Bell(), Bell(), Bell()
-        self._end_bell, self._doubt_bell = Bell(), Bell()
+        self._submit_bell, self._poll_bell = Bell(), Bell()
+        self._end_bell, self._doubt_bell, self._credit_bell = Bell(), Bell(), Bell()
         self._scope = anyio.CancelScope()
         self._started = governor.now()
 
@@ -101,7 +104,9 @@ class Engine:
                 await self._ledger.end(record, State.EXPIRED, Event(now, detail=why))
                 continue
             self._steps.poller.watch(record)
-            self._in_flight += 1
+            self._gate.inherit(record)
+        for record in await self._ledger.in_doubt():
+            self._gate.inherit(record)
         return doubtful
 
     async def run(self) -> Ending:
@@ -112,10 +117,11 @@ class Engine:
                     for governor in {self._governor, self._steps.reconciler.governor}:
                         group.start_soon(governor.run)
                     group.start_soon(self._reconcile_loop)
+                    group.start_soon(self._credit_loop)
                     group.start_soon(self._take_inventory)
                     group.start_soon(self._submit_loop, group)
                     group.start_soon(self._poll_loop, group)
-                    group.start_soon(self._download_loop, group)
+                    group.start_soon(self._fetching.run, group, self._end_bell.ring)
                     while not self._settled():
                         await self._end_bell.wait()
                     group.cancel_scope.cancel()
@@ -149,14 +155,14 @@ class Engine:
         self.drain(reason)
 
     def _settled(self) -> bool:
-        if self._submitting or self._taking_inventory or not self._downloads.idle:
+        if self._gate.submitting or self._taking_inventory or not self._fetching.idle:
             return False
         if not self._draining and (self._reconciling or not self._nothing_to_send):
             return False
-        return self._halted or self._in_flight == 0
+        return self._halted or self._gate.in_flight == 0
 
     def _ring(self) -> None:
-        for bell in (self._submit_bell, self._poll_bell, self._download_bell, self._end_bell):
+        for bell in (self._submit_bell, self._poll_bell, self._end_bell):
             bell.ring()
 
     async def _take_inventory(self) -> None:
@@ -164,8 +170,7 @@ class Engine:
             job = found.job
             self._observer(Moved(job.id, job.manifest, job.model, job.state, found.after))
             if found.after is State.COMPLETED:
-                self._downloads.add(job.key)
-                self._download_bell.ring()
+                self._fetching.add(job.key)
         self._taking_inventory = False
         self._ring()
 
@@ -185,9 +190,8 @@ class Engine:
         self._moved(record, record.state, result)
         if result.state is State.SUBMITTED and (found := await self._ledger.one(record.key)):
             self._steps.poller.watch(found)
-            self._in_flight += 1
         elif result.state is State.COMPLETED:
-            self._downloads.add(record.key)
+            self._fetching.add(record.key)
         elif result.state is State.PENDING:
             self._nothing_to_send = False
             self._pending.look_again()
@@ -195,42 +199,35 @@ class Engine:
 
     async def _submit_loop(self, group: TaskGroup) -> None:
         while not self.is_draining():
-            if not self._has_room():
-                await self._submit_bell.wait()
-                continue
-            record = await self._pending.next(self._stopped_models)
-            if record is None:
-                self._nothing_to_send = not self._submitting and self._pending.next_at is None
+            if self._gate.limit_reached:
+                self.drain(self._gate.limit_reached)
+            elif not self._gate.has_room(self._governor.now()):
+                await self._submit_bell.wait(LONGEST_WAIT_S)
+            elif (record := await self._pending.next(self._stopped_models)) is None:
+                self._nothing_to_send = not self._gate.submitting and self._pending.next_at is None
                 self._end_bell.ring()
                 await self._submit_bell.wait(self._pending.wait_s())
-                continue
-            self._nothing_to_send = False
-            await self._governor.turn(Urgency.SUBMIT)
-            if self.is_draining():
-                break
-            self._submitting += 1
-            self._in_flight += 1
-            group.start_soon(self._submit, record)
+            else:
+                self._nothing_to_send = False
+                await self._send(record, group)
         self._end_bell.ring()
 
-    def _has_room(self) -> bool:
-        limit = self._bounds.limit
-        if limit is not None and self._sent >= limit:
-            self.drain(f"the limit of {limit} new submissions is reached")
-            return False
-        within_limit = limit is None or self._sent + self._submitting < limit
-        return within_limit and self._in_flight < self._bounds.concurrency
+    async def _send(self, record: Record, group: TaskGroup) -> None:
+        """Waits for the money and the turn for one job, then starts its submit."""
+        while not self._gate.can_pay(record) and not self.is_draining():
+            if not self._gate.in_flight and not self._reconciling:
+                self.drain(self._gate.budget_reached)
+                return
+            await self._submit_bell.wait()
+        await self._governor.turn(Urgency.SUBMIT)
+        if not self.is_draining():
+            self._moved(record, State.PENDING, StepResult(State.SUBMITTING))
+            group.start_soon(self._submit, record)
 
     async def _submit(self, record: Record) -> None:
-        self._moved(record, State.PENDING, StepResult(State.SUBMITTING))
         result = await self._steps.submitter.submit(record)
-        self._submitting -= 1
-        if result.state in (State.SUBMITTED, State.IN_DOUBT):
-            self._sent += 1
         if result.state is State.SUBMITTED and (sent := await self._ledger.one(record.key)):
             self._steps.poller.watch(sent)
-        else:
-            self._in_flight -= 1
         if result.state is State.PENDING and result.again_at is not None:
             self._pending.put_off(record.key, result.again_at)
         self._moved(record, State.SUBMITTING, result)
@@ -241,7 +238,8 @@ class Engine:
             now = self._governor.now()
             due = self._steps.poller.schedule.next_due(now)
             if due is None or due > now:
-                await self._poll_bell.wait(None if due is None else due - now)
+                # A computer that slept through its wait must not go on with it: its jobs' hour went by.
+                await self._poll_bell.wait(None if due is None else min(due - now, LONGEST_WAIT_S))
                 continue
             await self._governor.turn(Urgency.POLL)
             record = self._steps.poller.take()
@@ -251,36 +249,20 @@ class Engine:
     async def _poll(self, record: Record) -> None:
         result = await self._steps.poller.poll(record)
         if result.state not in IN_FLIGHT_STATES:
-            self._in_flight -= 1
             self._moved(record, State.SUBMITTED, result)
         if result.state is State.COMPLETED:
-            self._downloads.add(record.key)
+            self._fetching.add(record.key)
         await self._consider(record, result)
 
-    async def _download_loop(self, group: TaskGroup) -> None:
-        while True:
-            key = (
-                await self._downloads.next() if self._downloads.active < DOWNLOADS_AT_ONCE else None
-            )
-            if key is None:
-                self._end_bell.ring()
-                await self._download_bell.wait(self._downloads.wait_s())
-                continue
-            group.start_soon(self._download, key)
-
-    async def _download(self, key: int) -> None:
-        result = await self._steps.downloader.save(key)
-        record = await self._ledger.one(key)
-        again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
-        tries = self._downloads.ended(key, again, self._bounds.download_attempts)
-        if record is not None and result.state not in (None, State.COMPLETED):
+    async def _fetched(self, record: Record, result: StepResult, tries: int) -> None:
+        """A download has ended; `tries` is how often it was tried when it is given up, else 0."""
+        if result.state not in (None, State.COMPLETED):
             self._moved(record, State.COMPLETED, result)
-        elif record is not None and again and tries >= self._bounds.download_attempts:
+        elif tries:
             why = f"job {record.id} is not saved after {tries} tries: {result.reason}"
             self._observer(Noted(why, warning=True))
             self._ending.stopped = self._ending.stopped or "some files did not come whole"
-        if record is not None:
-            await self._consider(record, result)
+        await self._consider(record, result)
 
     async def _consider(self, record: Record, result: StepResult) -> None:
         """What a step's result asks of the run as a whole; then whoever can go on is woken."""
@@ -289,6 +271,8 @@ class Engine:
                 await self._stop_model(record.model, result.reason)
             case Consequence.PAUSE:
                 self.drain(result.reason)
+            case Consequence.OUT_OF_CREDITS:
+                self._out_of_credits(result.reason)
             case Consequence.KEY_REFUSED:
                 self._ending.key_refused = True
                 self._halt(f"the API refused the key ({result.reason})")
@@ -296,6 +280,9 @@ class Engine:
                 result.state is State.PENDING and record.model in self._stopped_models
             ):
                 await self._stop_model(record.model, self._stopped_models[record.model])
+        why = self._gate.tripped(record, result)
+        if why and record.model not in self._stopped_models:
+            await self._stop_model(record.model, why)
         if result.state in (State.IN_DOUBT, State.EXPIRED):
             self._reconciling = True
             self._doubt_bell.ring()
@@ -304,6 +291,22 @@ class Engine:
         if waiting and not self._governor.ever_reached and self._governor.now() > patience_ends:
             self._halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
         self._ring()
+
+    def _out_of_credits(self, reason: str) -> None:
+        if not self._bounds.wait_for_credits:
+            self.drain(reason)
+        elif not self._gate.balance_is_empty:
+            self._gate.balance_is_empty = True
+            self._credit_bell.ring()
+
+    async def _credit_loop(self) -> None:
+        while True:
+            await self._credit_bell.wait()
+            self._observer(Noted("the balance is empty: waiting for credits", warning=True))
+            await self._steps.treasurer.wait_for_credits()
+            self._gate.balance_is_empty = False
+            self._observer(Noted("there are credits again"))
+            self._ring()
 
     async def _stop_model(self, model: str, reason: str) -> None:
         first = model not in self._stopped_models
@@ -320,6 +323,7 @@ class Engine:
             self._observer(Noted(text, warning=True))
 
     def _moved(self, record: Record, before: State, result: StepResult) -> None:
+        self._gate.moved(record, before, result, self._governor.now())
         after = result.state or State.PENDING
         self._observer(
             Moved(

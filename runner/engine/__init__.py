@@ -1,0 +1,5 @@
+"""One run: admission, wake-ups, draining, stopping."""
+
+from runner.engine.engine import Bounds, Engine, Steps
+
+__all__ = ["Bounds", "Engine", "Steps"]
