@@ -134,7 +134,7 @@ class Api:
                 raw, whole = await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             seconds = time.monotonic() - started
-            text = self._redact(str(error) or type(error).__name__)
+            text = self._redact(str(error) or self._words(error))
             return Answer(None, text=_shorten(text), fault=_fault_of(error), seconds=seconds)
         return self._answer(response, raw, whole, time.monotonic() - started)
 
@@ -157,6 +157,11 @@ class Api:
             server_time=_server_time(response.headers.get("Date")),
             seconds=seconds,
         )
+
+    def _words(self, error: BaseException) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._access.timeout_s:g} s"
+        return type(error).__name__
 
     def _redact(self, text: str) -> str:
         return text.replace(self._access.key, REDACTED)

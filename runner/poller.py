@@ -9,7 +9,7 @@ from runner.api import Api
 from runner.crash_points import reach
 from runner.events import Answered, Call, Observer
 from runner.governor import Governor, Urgency
-from runner.job import Answer, Consequence, State, StepResult
+from runner.job import Answer, Consequence, Fault, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.backoff import full_jitter
 from runner.policy.polling import PollSchedule
@@ -67,7 +67,8 @@ class Poller:
         request_id = record.request_id or ""
         ask = self._api.status if call is Call.STATUS else self._api.result
         answer = await ask(request_id)
-        self._observer(Answered(call, answer.status, answer.seconds))
+        if answer.fault is not Fault.NEVER_LEFT:
+            self._observer(Answered(call, answer.status, answer.seconds))
         if answer.status is not None:
             self._governor.reached()
         return answer

@@ -9,7 +9,7 @@ from runner.api import Api
 from runner.crash_points import reach
 from runner.events import Answered, Call, Observer
 from runner.governor import Governor
-from runner.job import Answer, Consequence, State, StepResult
+from runner.job import Answer, Consequence, Fault, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.backoff import full_jitter
 from runner.policy.verdict import Meaning, Verdict, describe, judge_submit
@@ -51,7 +51,8 @@ class Submitter:
         reach("intent-committed")
         answer = await self._api.submit(record.model, record.params)
         reach("submit-answered")
-        self._observer(Answered(Call.SUBMIT, answer.status, answer.seconds))
+        if answer.fault is not Fault.NEVER_LEFT:
+            self._observer(Answered(Call.SUBMIT, answer.status, answer.seconds))
         if answer.status is not None:
             self._governor.reached()
         return await self._conclude(record, answer, judge_submit(answer))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from runner import __version__
-from runner.errors import EXIT_STOPPED_EARLY, RunnerError
+from runner.errors import EXIT_INTERNAL, EXIT_STOPPED_EARLY, RunnerError
 
 # Imported when it is called or its help is asked for: start-up stays quick.
 _COMMANDS = {
@@ -81,7 +82,7 @@ def main() -> None:
         click.echo(_worded(error), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        click.echo(_usage(error), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
@@ -90,6 +91,19 @@ def main() -> None:
         # Whoever read the output has seen enough.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get("RUNNER_DEBUG"):
+            raise
+        click.echo(f"runner: an unforeseen {type(error).__name__}: {error}", err=True)
+        click.echo("        nothing is lost; RUNNER_DEBUG=1 shows where it came from", err=True)
+        sys.exit(EXIT_INTERNAL)
+
+
+def _usage(error: click.ClickException) -> str:
+    """A usage error in the words of all others, with the way to the help."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "runner"
+    return f"runner: {error.format_message()}\n        see `{command} --help`"
 
 
 def _worded(error: RunnerError) -> str:

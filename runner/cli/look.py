@@ -152,12 +152,13 @@ async def _jobs(
 
     at = workplace(place, reading=True)
     selection = Selection(manifest_names(paths), tuple(State(state) for state in states), ids)
-    count = 0
+    seen: set[str] = set()
     async with reading_ledger(at) as ledger:
         if paths:
             check_known(paths, await counts(ledger), at.ledger)
         async for job in listed(ledger, selection):
-            count += 1
+            if ids:
+                seen.add(job.id)
             if as_json:
                 click.echo(json.dumps(job_json(job), ensure_ascii=False))
             elif ids:
@@ -165,10 +166,9 @@ async def _jobs(
                     click.echo(line)
             else:
                 click.echo(_job_line(job))
-    if ids and not count:
-        raise UsageError(
-            f"no job {', '.join(ids)} in the ledger {at.ledger}; `runner jobs` lists them all"
-        )
+    if missing := [job_id for job_id in ids if job_id not in seen]:
+        names = ", ".join(missing)
+        raise UsageError(f"no job {names} in the ledger {at.ledger}; `runner jobs` lists them all")
     return EXIT_OK
 
 

@@ -93,4 +93,5 @@ def _ask(count: int) -> None:
     question = f"{jobs} been paid for, or may have been; sending again may pay twice. Go on?"
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is there to answer: say --yes")
-    click.confirm(question, abort=True)
+    if not click.confirm(question):
+        raise UsageError("nothing was changed")

@@ -76,7 +76,6 @@ class RunOptions:
             "--concurrency": self.concurrency,
             "--rpm": self.rpm,
             "--budget": self.budget,
-            "--limit": self.limit,
             "--on-doubt": self.on_doubt,
             "--on-expired": self.on_expired,
         }

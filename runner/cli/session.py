@@ -149,14 +149,10 @@ async def check_origin(ledger: Ledger, *, simulated: bool) -> None:
     if before is None:
         await ledger.remember(SIMULATED_FACT, now)
     elif before != now:
-        kinds = (
-            ("the simulated API", "the real one")
-            if simulated
-            else ("the real API", "a simulated one")
-        )
+        kinds = ("simulated", "real") if simulated else ("real", "simulated")
         raise UsageError(
-            f"the ledger {ledger.path} holds jobs of {kinds[1]} and this run is for {kinds[0]}; "
-            "name another ledger with --ledger"
+            f"the ledger {ledger.path} holds jobs of a {kinds[1]} API and this run is for a {kinds[0]} "
+            "one; name another ledger with --ledger"
         )
 
 

@@ -318,8 +318,8 @@ class Engine:
                 Moved("", "", model, State.PENDING, State.FAILED, reason=reason, count=count)
             )
         if first:
-            more = f"; {count:,} more of its jobs are not sent" if count else ""
-            text = f"model `{model}` is stopped: {reason}{more}. `runner retry` brings them back"
+            more = f" {count:,} more of its jobs are not sent." if count else ""
+            text = f"model `{model}` is stopped: {reason}.{more} `runner retry` brings its jobs back"
             self._observer(Noted(text, warning=True))
 
     def _moved(self, record: Record, before: State, result: StepResult) -> None:

@@ -78,13 +78,15 @@ def _from_text(value: str) -> Iterator[Output]:
 
 
 def _workflow_values(value: str) -> list[str]:
-    """The values of a workflow's `[{"keyname", "value"}]`, or the text itself."""
+    """The values of a workflow's `[{"keyname", "value"}]` or of a list of links, or the text itself."""
     if not value.lstrip().startswith("["):
         return [value]
     try:
         rows = json.loads(value)
     except (ValueError, RecursionError):
         return [value]
+    if isinstance(rows, list) and rows and all(_is_url(row) for row in rows):
+        return rows
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "value" in r for r in rows):
         return [value]
     flat: list[str] = []
