@@ -7,7 +7,7 @@ import binascii
 import errno
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 
 from runner.crash_points import reach
+from runner.events import Noted, Observer
 from runner.fetcher import Fetcher, FetchFailed
 from runner.governor import Governor
 from runner.job import Consequence, SavedFile, State, StepResult
@@ -27,74 +28,125 @@ from runner.media import Checked, Kind, UnusableMedium, check, digest, put_in_pl
 from runner.policy.outputs import Data, Medium, Output, Text, outputs_of
 
 MEDIA_RETENTION_S = 7 * 86400.0
-DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_CLOSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Work:
-    """The download of one job: what it has so far."""
+    """The download of one job: what it has so far, kept from one try to the next."""
 
     record: Record
+    files: dict[int, SavedFile] = field(default_factory=dict)
     targets: set[str] = field(default_factory=set)
-    files: list[SavedFile] = field(default_factory=list)
+    # Temporary files that this run has written; any others are left from one that was killed.
+    begun: set[Path] = field(default_factory=set)
 
 
 class Downloader:
     """Owns `completed`."""
 
-    def __init__(self, ledger: Ledger, fetcher: Fetcher, governor: Governor, output: Path) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        fetcher: Fetcher,
+        governor: Governor,
+        output: Path,
+        observer: Observer = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._fetcher = fetcher
         self._governor = governor
         self._output = output
-        # Names that are being written now; the ledger knows those that were.
-        self._claimed: set[str] = set()
+        self._observer = observer
+        # Jobs that are being saved, or are to be tried again in this run.
+        self._works: dict[int, _Work] = {}
+        # Names that were chosen and which file of a job is to have them; the ledger knows the rest.
+        self._claimed: dict[str, tuple[int, int]] = {}
+        self._flagged: set[str] = set()
 
-    async def save(self, key: int) -> StepResult:
-        """Fetches, checks and names all files of one job, then marks it saved."""
+    async def save(self, key: int, last: bool = False) -> StepResult:
+        """Fetches, checks and names all files of one job, then marks it saved.
+
+        What did not come whole is kept for the next try, unless this is the `last` one of the run.
+        """
         found = await self._ledger.completed(key)
         if found is None:
+            await self._let_go(key)
             return StepResult(None)
         record, body = found
-        work = _Work(record)
+        work = self._works.setdefault(key, _Work(record))
+        work.record = record
+        result: StepResult | None = None
         try:
-            return await self._save(work, outputs_of(json.loads(body)))
-        except FetchFailed as failure:
-            return await self._failed(record, failure)
-        except UnusableMedium as failure:
-            return await self._failed(record, FetchFailed(str(failure)))
-        except OSError as error:
-            return await self._disk_trouble(record, error)
+            result = await self._try(work, outputs_of(json.loads(body)))
         finally:
-            self._claimed -= work.targets
+            again = result and result.state is State.COMPLETED
+            if result is None or last or not again or result.consequence is not Consequence.NONE:
+                with anyio.CancelScope(shield=True):
+                    await self._let_go(key)
+        return result
+
+    async def _try(self, work: _Work, outputs: list[Output]) -> StepResult:
+        try:
+            return await self._save(work, outputs)
+        except FetchFailed as failure:
+            return await self._failed(work.record, failure)
+        except UnusableMedium as failure:
+            return await self._failed(work.record, FetchFailed(str(failure)))
+        except OSError as error:
+            return await self._disk_trouble(work.record, error)
+
+    async def _let_go(self, key: int) -> None:
+        """Nothing of the job is kept any more but what is saved."""
+        work = self._works.pop(key, None)
+        if work is None:
+            return
+        for path in work.targets:
+            del self._claimed[path]
+        if work.begun:
+            await _in_thread(partial(_remove, work.begun))
 
     async def _save(self, work: _Work, outputs: list[Output]) -> StepResult:
         record = work.record
         if not outputs:
             return await self._nothing(record)
-        known = {file.n: file for file in await self._ledger.files(record.key)}
+        await self._tidy(work, len(outputs))
+        known = {file.n: file for file in await self._ledger.files(record.key)} | work.files
         for n, output in enumerate(outputs):
-            work.files.append(await self._one(work, n, output, known.get(n)))
-        event = Event(self._governor.now(), detail=", ".join(str(f.path) for f in work.files))
-        await self._ledger.save(record, work.files, event)
-        reach("saved-committed")
+            work.files[n] = await self._one(work, n, output, known.get(n))
+        files = [work.files[n] for n in range(len(outputs))]
+        event = Event(self._governor.now(), detail=", ".join(str(f.path) for f in files))
+        if await self._ledger.save(record, files, event):
+            reach("saved-committed")
+            await self._flag(record, files)
         return StepResult(State.SAVED)
+
+    async def _tidy(self, work: _Work, count: int) -> None:
+        """Removes what a run that was killed left of these files: nobody knows what it is of."""
+        names = (part_name(work.record.output, n, work.record.key) for n in range(count))
+        await _in_thread(partial(_remove, {self._output / name for name in names} - work.begun))
 
     async def _one(self, work: _Work, n: int, output: Output, known: SavedFile | None) -> SavedFile:
         """One file of the job; one that is there already, whole, is not fetched again."""
         if known is not None and known.path is not None and await self._is_there(known):
             return known
         part = self._output / part_name(work.record.output, n, work.record.key)
+        # Whatever ends this try, the file is remembered until it is known to be gone.
+        work.begun.add(part)
         try:
             checked = await self._bring(output, part)
             reach("file-checked")
             path = await self._name(work, n, checked, known)
             await _in_thread(partial(put_in_place, part, self._output / path))
-        except (FetchFailed, UnusableMedium, OSError):
-            # The next try fetches it from its beginning: half a file is in the way of people only.
-            await _in_thread(partial(_remove, part))
+        except (FetchFailed, UnusableMedium, OSError) as error:
+            # The rest of a file may come; of one that is whole but wrong there is nothing to keep.
+            if not (isinstance(error, FetchFailed) and error.can_go_on):
+                await _in_thread(partial(_remove, [part]))
+                work.begun.discard(part)
             raise
+        work.begun.discard(part)
         reach("file-renamed")
         url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None
         return SavedFile(
@@ -105,7 +157,7 @@ class Downloader:
         """The output's bytes on disk under a temporary name, checked."""
         if isinstance(output, Medium) and not _is_data(output.url):
             declared = await self._fetcher.fetch(output.url, part)
-            return await _in_thread(partial(check, part, declared))
+            return await _in_thread(partial(check, part, declared, output.url))
         data, declared = _inline(output)
         await _in_thread(partial(write_whole, part, data))
         if isinstance(output, Medium):
@@ -119,10 +171,9 @@ class Downloader:
         record = work.record
         wanted = file_name(record.output, n, checked.kind.extension)
         for path in (wanted, with_suffix(wanted, record.id)):
-            if path in self._claimed:
-                continue
             # Claimed before anything is awaited: another job may be looking for a name as well.
-            self._claimed.add(path)
+            if self._claimed.setdefault(path, (record.key, n)) != (record.key, n):
+                continue
             work.targets.add(path)
             taken = await self._ledger.path_is_taken(path, record.key)
             own = known is not None and known.path == path
@@ -163,11 +214,24 @@ class Downloader:
         await self._ledger.explain(record, event)
         return StepResult(State.COMPLETED, now, reason=reason)
 
+    async def _flag(self, record: Record, files: list[SavedFile]) -> None:
+        """Says once of each file that several prompts gave it: servers send placeholders with a 200."""
+        paths = {file.sha256: file.path for file in files}
+        for sha256, prompts in await self._ledger.same_files(record.key):
+            if sha256 not in self._flagged:
+                self._flagged.add(sha256)
+                words = f"{prompts} different prompts gave the same file {paths[sha256]}: a placeholder?"
+                self._observer(Noted(words, warning=True))
+
     async def _disk_trouble(self, record: Record, error: OSError) -> StepResult:
-        reason = f"cannot write to {self._output}: {error.strerror or error}"
+        words = error.strerror or str(error)
+        reason, what = f"cannot write to {self._output}: {words}", Consequence.NONE
+        if error.errno in DISK_FULL:
+            reason = f"the disk of {self._output} is full ({words})"
+            reason, what = f"{reason}; make room and run again, nothing is lost", Consequence.PAUSE
+        elif error.errno in DISK_CLOSED:
+            reason, what = f"{reason}; make it writable and run again", Consequence.PAUSE
         await self._ledger.explain(record, Event(self._governor.now(), detail=reason))
-        pause = error.errno in DISK_TROUBLE
-        what = Consequence.PAUSE if pause else Consequence.NONE
         return StepResult(State.COMPLETED, self._governor.now(), what, reason)
 
 
@@ -199,9 +263,10 @@ def _has_field(pattern: str, name: str) -> bool:
     return any(field_name == name for _, field_name, _, _ in Formatter().parse(pattern))
 
 
-def _remove(part: Path) -> None:
-    with suppress(OSError):
-        part.unlink()
+def _remove(parts: Iterable[Path]) -> None:
+    for part in parts:
+        with suppress(OSError):
+            part.unlink()
 
 
 def _is_data(url: str) -> bool:

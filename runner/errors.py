@@ -96,3 +96,15 @@ class LedgerBusy(RunnerError):
     """Another run holds this ledger."""
 
     exit_code = EXIT_LEDGER_BUSY
+
+
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a run, as one that a person can read where there is one."""
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return first_error(error)
+        if isinstance(error, LedgerError):
+            return StoppedEarly(str(error))
+        if isinstance(error, RunnerError):
+            return error
+    return errors.exceptions[0]

@@ -2,174 +2,201 @@
 
 from __future__ import annotations
 
-import ipaddress
+import errno
 import os
+import re
+import shutil
 import socket
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import anyio
 import anyio.to_thread
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from runner import __version__
+from runner.policy.addresses import AddressRules
+from runner.policy.ranges import Transfer, begun
+from runner.policy.speed import Speed
 
 REDIRECT_LIMIT = 5
-CONNECT_TIMEOUT_S = 15.0
-READ_TIMEOUT_S = 60.0
 WRITE_BYTES = 1 << 20
 CONNECTIONS = 32
 GONE = frozenset({403, 404, 410})
+_WRITTEN = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server may ask of our patience and of our disk."""
+
+    connect_timeout_s: float = 15.0
+    read_timeout_s: float = 60.0
+    # A drip keeps every timeout quiet; the slowest real line brings more than this.
+    slowest_bytes_s: float = 1024.0
+    slow_window_s: float = 30.0
+    size_bytes: int = 8 << 30
 
 
 class FetchFailed(Exception):
-    """A medium did not come whole; `gone` when the server says that it has it no more."""
+    """A medium did not come whole.
+
+    `gone` when the server says that it has it no more; `can_go_on` when its beginning is on disk, and
+    the next `fetch` to the same place can bring the rest.
+    """
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.gone = status in GONE
+        self.can_go_on = False
 
 
 class Fetcher:
     """Fetches media on behalf of an API at `api_origin`; use as `async with`."""
 
-    def __init__(self, api_origin: str) -> None:
-        self._rules = _Rules(api_origin)
+    def __init__(self, api_origin: str, limits: Limits | None = None) -> None:
+        self._rules = AddressRules(api_origin)
+        self._limits = limits or Limits()
         self._session: aiohttp.ClientSession | None = None
+        # What was begun in this run; what lies on disk from another one is not trusted.
+        self._begun: dict[Path, Transfer] = {}
 
     async def __aenter__(self) -> Fetcher:
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, resolver=_PublicResolver(self._rules))
+        limits = self._limits
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Compressed on the way, its length would say nothing about the file's.
             headers={"User-Agent": f"segmind-runner/{__version__}", "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S
+                total=None,
+                sock_connect=limits.connect_timeout_s,
+                sock_read=limits.read_timeout_s,
             ),
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # A beginning is of use only as long as somebody remembers what it is the beginning of.
+        for part in self._begun:
+            with suppress(OSError):
+                part.unlink()
         if self._session is not None:
             await self._session.close()
 
     async def fetch(self, url: str, part: Path) -> str | None:
         """Writes what is at `url` to `part`, durably; returns the declared content type.
 
-        Raises FetchFailed when it does not come whole, OSError when it cannot be written.
+        Goes on where an earlier fetch of this run broke off, if the server can. Raises FetchFailed
+        when it does not come whole, OSError when it cannot be written.
         """
+        try:
+            content_type = await self._fetch(url, part)
+        except FetchFailed as failure:
+            transfer = self._begun.get(part)
+            failure.can_go_on = transfer is not None and transfer.can_go_on
+            raise
+        except OSError:
+            self._begun.pop(part, None)
+            raise
+        self._begun.pop(part, None)
+        return content_type
+
+    async def _fetch(self, url: str, part: Path) -> str | None:
+        old = self._begun.get(part)
+        if old is not None and not (old.url == url and old.can_go_on and await _has(part, old)):
+            old = None
+        try:
+            response, transfer = await self._answer(url, old.asking() if old else {}), None
+            if old and response.status == 206 and old.is_continued_by(response.headers):
+                transfer = old
+            elif old and response.status in (206, 416):
+                # It has no rest of just this file: from the beginning.
+                response.close()
+                response = await self._answer(url, {})
+            async with response:
+                if transfer is None and response.status != 200:
+                    words = f"the media server answered HTTP {response.status}"
+                    raise FetchFailed(words, response.status)
+                transfer = transfer or begun(url, response.headers, response.content_length)
+                await self._receive(response, part, transfer)
+                return response.headers.get("Content-Type")
+        except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
+            raise FetchFailed(f"the file did not come: {_words(error)}") from error
+
+    async def _answer(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """The answer at the end of all redirects, its body still to come."""
         if self._session is None:
             raise RuntimeError("the fetcher is used outside `async with`")
+        target = _parsed(url)
         for _ in range(REDIRECT_LIMIT + 1):
-            self._rules.check_address(url)
-            try:
-                async with self._session.get(url, allow_redirects=False) as response:
-                    location = response.headers.get("Location")
-                    if 300 <= response.status < 400 and location:
-                        url = self._rules.redirected(url, location)
-                        continue
-                    return await _receive(response, part)
-            except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
-                raise FetchFailed(f"the file did not come: {_words(error)}") from error
+            if objection := self._rules.objection(target.scheme, target.raw_host):
+                raise FetchFailed(f"{str(target)[:80] or 'nothing'} is {objection}")
+            # A head that drips keeps the other timeouts quiet.
+            with anyio.fail_after(self._limits.connect_timeout_s + self._limits.read_timeout_s):
+                response = await self._session.get(target, headers=headers, allow_redirects=False)
+            location = response.headers.get("Location")
+            if not (300 <= response.status < 400 and location):
+                return response
+            response.close()
+            target = _parsed(location, target)
+            if objection := self._rules.redirect_objection(target.scheme):
+                raise FetchFailed(objection)
         raise FetchFailed(f"more than {REDIRECT_LIMIT} redirects")
 
-
-async def _receive(response: aiohttp.ClientResponse, part: Path) -> str | None:
-    if response.status != 200:
-        raise FetchFailed(f"the media server answered HTTP {response.status}", response.status)
-    received, expected = 0, response.content_length
-    buffer = bytearray()
-    file = await anyio.to_thread.run_sync(_open, part)
-    try:
-        async for chunk in response.content.iter_any():
-            buffer += chunk
-            received += len(chunk)
-            if len(buffer) >= WRITE_BYTES:
-                await anyio.to_thread.run_sync(_write_all, file, bytes(buffer))
-                buffer.clear()
-        await anyio.to_thread.run_sync(_write_all, file, bytes(buffer), True)
-    except aiohttp.ClientPayloadError as error:
-        whole = "all" if expected is None else f"{expected:,}"
-        raise FetchFailed(f"only {received:,} of {whole} bytes came") from error
-    finally:
-        os.close(file)
-    if expected is not None and received != expected:
-        raise FetchFailed(f"only {received:,} of {expected:,} bytes came")
-    return response.headers.get("Content-Type")
-
-
-def _open(part: Path) -> int:
-    part.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-
-
-def _write_all(file: int, data: bytes, last: bool = False) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-    if last:
-        os.fsync(file)
-
-
-class _Rules:
-    """Which addresses may be fetched from: public ones, and wherever the API itself is."""
-
-    def __init__(self, api_origin: str) -> None:
-        parts = urlsplit(api_origin)
-        self._plain_allowed = parts.scheme == "http"
-        self._api_host = (parts.hostname or "").lower()
-
-    def redirected(self, url: str, location: str) -> str:
-        """Where a redirect leads. Raises FetchFailed where it must not be followed."""
+    async def _receive(
+        self, response: aiohttp.ClientResponse, part: Path, transfer: Transfer
+    ) -> None:
+        total, limit = transfer.total_bytes, self._limits.size_bytes
+        if total is not None and total > limit:
+            raise FetchFailed(f"the file has {total:,} bytes; more than {limit:,} are not fetched")
+        file = await anyio.to_thread.run_sync(_open, part, transfer)
+        self._begun[part] = transfer
         try:
-            target = urljoin(url, location)
-            scheme = urlsplit(target).scheme
-        except ValueError as error:
-            raise FetchFailed("the media server redirects to no address") from error
-        if scheme != "https" and not (scheme == "http" and self._plain_allowed):
-            raise FetchFailed(f"the media server redirects to {scheme or 'nowhere'}, not to https")
-        return target
+            await self._pour(response, file, transfer)
+        finally:
+            os.close(file)
+        if total is not None and transfer.received_bytes != total:
+            raise FetchFailed(_only(transfer))
 
-    def check_address(self, url: str) -> None:
-        """Raises FetchFailed for an address that is written into the URL and not allowed."""
+    async def _pour(self, response: aiohttp.ClientResponse, file: int, transfer: Transfer) -> None:
+        """Writes what comes; whatever ends it, all that came until then is in the file."""
+        limits, buffer = self._limits, bytearray()
+        speed = Speed(limits.slowest_bytes_s, limits.slow_window_s, anyio.current_time())
+        failure: Exception | None = None
         try:
-            host = urlsplit(url).hostname
-        except ValueError:
-            host = None
-        if not host:
-            raise FetchFailed(f"{url[:80]} is no address of a file")
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return
-        if not self.is_allowed(host, host):
-            raise FetchFailed(
-                f"the file is at the private address {host}, which is not fetched from"
-            )
-
-    def is_allowed(self, host: str, address: str) -> bool:
-        """Whether `address`, to which `host` leads, may be connected to."""
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        if ip.is_global or host.lower() == self._api_host:
-            return True
-        return ip.is_loopback and self._api_is_loopback()
-
-    def _api_is_loopback(self) -> bool:
-        if self._api_host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self._api_host).is_loopback
-        except ValueError:
-            return False
+            async for chunk in response.content.iter_any():
+                buffer += chunk
+                if transfer.received_bytes + len(buffer) > limits.size_bytes:
+                    transfer.validator = None
+                    raise FetchFailed(f"more than {limits.size_bytes:,} bytes came")
+                if objection := speed.objection(len(chunk), anyio.current_time()):
+                    raise FetchFailed(objection)
+                if len(buffer) >= WRITE_BYTES:
+                    await _write(file, buffer, transfer)
+                    # That the disk is slow says nothing of the server.
+                    speed.restart(anyio.current_time())
+        except (aiohttp.ClientError, TimeoutError, FetchFailed) as error:
+            failure = error
+        await _write(file, buffer, transfer, last=failure is None)
+        if isinstance(failure, TimeoutError):
+            still = f"{limits.read_timeout_s:g} s"
+            raise FetchFailed(f"{_only(transfer)}, then nothing for {still}") from failure
+        if isinstance(failure, aiohttp.ClientError):
+            raise FetchFailed(_only(transfer)) from failure
+        if failure is not None:
+            raise failure
 
 
 class _PublicResolver(AbstractResolver):
     """Resolves names to allowed addresses only, so that no name leads inside."""
 
-    def __init__(self, rules: _Rules) -> None:
+    def __init__(self, rules: AddressRules) -> None:
         self._rules = rules
         self._resolver = aiohttp.ThreadedResolver()
 
@@ -177,7 +204,7 @@ class _PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
-        allowed = [entry for entry in found if self._rules.is_allowed(host, entry["host"])]
+        allowed = [entry for entry in found if self._rules.allows(host, entry["host"])]
         if not allowed:
             raise OSError(None, f"{host} leads to a private address")
         return allowed
@@ -186,6 +213,62 @@ class _PublicResolver(AbstractResolver):
         await self._resolver.close()
 
 
+def _parsed(text: str, base: URL | None = None) -> URL:
+    """The URL as the connection will understand it: nobody else's reading of it is checked."""
+    try:
+        # Sent as it is written where that can be: a signature in it may cover every character.
+        url = URL(text, encoded=_WRITTEN.fullmatch(text) is not None)
+        url = base.join(url) if base else url
+        # Both are parsed when they are first asked for.
+        _ = url.raw_host, url.port
+        return url
+    except ValueError as error:
+        raise FetchFailed(f"{text[:80]} is no address of a file") from error
+
+
+async def _has(part: Path, transfer: Transfer) -> bool:
+    def has() -> bool:
+        return part.is_file() and part.stat().st_size >= transfer.received_bytes
+
+    return await anyio.to_thread.run_sync(has)
+
+
+def _open(part: Path, transfer: Transfer) -> int:
+    """Opens the file where the transfer goes on. Raises OSError, also when the rest has no room."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if transfer.total_bytes is not None:
+        left = transfer.total_bytes - transfer.received_bytes
+        free = shutil.disk_usage(part.parent).free
+        if left > free:
+            words = f"{left:,} bytes are to come, {free:,} are free"
+            raise OSError(errno.ENOSPC, words)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    os.ftruncate(file, transfer.received_bytes)
+    os.lseek(file, transfer.received_bytes, os.SEEK_SET)
+    return file
+
+
+async def _write(file: int, buffer: bytearray, transfer: Transfer, last: bool = False) -> None:
+    data = bytes(buffer)
+    await anyio.to_thread.run_sync(_write_all, file, data, last)
+    transfer.received_bytes += len(data)
+    buffer.clear()
+
+
+def _write_all(file: int, data: bytes, last: bool) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+    if last:
+        os.fsync(file)
+
+
+def _only(transfer: Transfer) -> str:
+    whole = "all" if transfer.total_bytes is None else f"{transfer.total_bytes:,}"
+    return f"only {transfer.received_bytes:,} of {whole} bytes came"
+
+
 def _words(error: BaseException) -> str:
-    text: Any = str(error)
-    return text or ("it took too long" if isinstance(error, TimeoutError) else type(error).__name__)
+    return str(error) or (
+        "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
+    )

@@ -69,10 +69,15 @@ class Gate:
             self._sent += 1
         if before is State.SUBMITTED and after is not State.SUBMITTED:
             self._admission.completed(now)
-        if after in OPEN_STATES:
+        # What was completed is paid for, whatever becomes of its files.
+        if after in OPEN_STATES and before is not State.COMPLETED:
             self._budget.reserve(record.key, record.model)
         elif before in OPEN_STATES:
-            self._budget.settle(record.key, record.model, result.cost)
+            cost = result.cost
+            if cost is None and after is State.COMPLETED:
+                # A price that is not told has been paid all the same.
+                cost = self._budget.price(record.model)
+            self._budget.settle(record.key, record.model, cost)
 
     def tripped(self, record: Record, result: StepResult) -> str | None:
         """Why the job's model should be stopped after this result, if it should."""

@@ -9,6 +9,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 HEAD_BYTES = 512
 # Decoded in full up to here; a larger picture has its structure checked, so that memory stays bounded.
@@ -48,7 +49,6 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\xff\xd8\xff", _JPEG),
     (b"GIF87a", _GIF),
     (b"GIF89a", _GIF),
-    (b"BM", Kind("image/bmp", "bmp", is_image=True)),
     (b"II*\x00", Kind("image/tiff", "tif", is_image=True)),
     (b"MM\x00*", Kind("image/tiff", "tif", is_image=True)),
     (b"\x1aE\xdf\xa3", Kind("video/webm", "webm")),
@@ -70,21 +70,26 @@ _BRANDS = {
     b"M4A ": Kind("audio/mp4", "m4a"),
     b"qt  ": Kind("video/quicktime", "mov"),
 }
+_BMP = Kind("image/bmp", "bmp", is_image=True)
+_SVG = "image/svg+xml"
+# What a server says of its errors; a text or a table that was asked for has no picture's name.
+_ERROR_TYPES = frozenset({"application/json", "application/xml", "application/problem+json"})
 _PLAIN = {"text/plain": "txt", "application/json": "json", "image/svg+xml": "svg"}
 
 
-def check(path: Path, declared_type: str | None) -> Checked:
+def check(path: Path, declared_type: str | None, url: str = "") -> Checked:
     """Reads the file whole and decodes it where it is a picture.
 
-    Raises UnusableMedium for an empty file, a page instead of a medium, or a picture that does not
-    decode. What the content is decides; `declared_type` only where the content does not tell.
+    Raises UnusableMedium for an empty file, a page or an error instead of a medium, or a picture that
+    does not decode. What the content is decides; only where it does not tell, what it is declared as
+    and what its `url` promises.
     """
     size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise UnusableMedium("an empty file came")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    kind = kind_of(head, declared_type)
+    kind = kind_of(head, declared_type, mimetypes.guess_type(urlsplit(url).path)[0])
     if kind.is_image:
         _decode(path)
     return Checked(kind, size_bytes, digest(path))
@@ -96,8 +101,10 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def kind_of(head: bytes, declared_type: str | None = None) -> Kind:
-    """What content begins with these bytes. Raises UnusableMedium for a page."""
+def kind_of(
+    head: bytes, declared_type: str | None = None, promised_type: str | None = None
+) -> Kind:
+    """What content begins with these bytes. Raises UnusableMedium for what is no medium."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -105,17 +112,29 @@ def kind_of(head: bytes, declared_type: str | None = None) -> Kind:
         return _RIFF[head[8:12]]
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], _MP4)
+    # Two letters are too few: a text may begin with them as well.
+    if head.startswith(b"BM") and head[6:10] == bytes(4):
+        return _BMP
     declared = (declared_type or "").partition(";")[0].strip().lower()
-    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    if (
-        start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
-        or declared == "text/html"
-    ):
+    if _is_page(head) or declared == "text/html":
         raise UnusableMedium("an HTML page came instead of the file")
-    if declared.startswith("image/") and declared != "image/svg+xml":
-        raise UnusableMedium(f"it is declared as {declared} but holds no picture")
+    promised = promised_type or ""
+    for name, how in ((declared, "declared"), (promised, "named")):
+        if name.startswith("image/") and _SVG not in (name, declared):
+            raise UnusableMedium(f"it is {how} as {name} but holds no picture")
+    is_error = declared.startswith("text/") or declared in _ERROR_TYPES
+    if is_error and promised.startswith(("video/", "audio/")):
+        raise UnusableMedium(f"it is named as {promised} but declared as {declared}")
     extension = _PLAIN.get(declared) or (mimetypes.guess_extension(declared) or ".bin")[1:]
     return Kind(declared or "application/octet-stream", extension)
+
+
+def _is_page(head: bytes) -> bool:
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return True
+    # Behind a comment or an XML declaration.
+    return start.startswith((b"<!--", b"<?xml")) and (b"<html" in start or b"html>" in start)
 
 
 def write_whole(path: Path, data: bytes) -> None:

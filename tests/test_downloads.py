@@ -6,13 +6,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from desk import QUICK, Desk, Service, decode
 
 from runner.downloader import file_name, part_name, with_suffix
-from runner.fetcher import Fetcher, FetchFailed
+from runner.fetcher import Fetcher, FetchFailed, Limits
 from runner.media import digest
 from runner.sandbox import Fixed, Options
 
@@ -196,6 +197,89 @@ def test_media_that_fail_once_are_tried_again_within_the_run(desk: Desk, api: Se
     prompts = [f"a fox [[{name}]]" for name in ("media-500-once", "media-truncated-once")]
     assert desk.run("run", desk.manifest(*prompts)).status == 0
     assert api.count("submit") == 2
+
+
+def test_a_cut_off_download_is_continued_where_the_server_can(
+    desk: Desk, serve: Callable[..., Service]
+) -> None:
+    api = serve(Options(latency=Fixed(0.02), picture_px=2048))
+    assert desk.run("run", desk.manifest("a fox [[media-truncated-once]]")).status == 0
+    # Whatever of it came in time to be read, the rest is fetched or the whole again.
+    answers = api.sandbox.stats()["requests"]["media"]
+    assert sum(answers.values()) == 2
+    assert len(desk.files()) == 1
+
+
+WRONG = {
+    "media-truncated": "bytes came",
+    "media-html": "HTML page",
+    "media-empty": "empty file",
+    "media-garbage": "does not decode",
+    "media-403": "HTTP 403",
+    "media-404": "HTTP 404",
+    "media-huge": "not fetched",
+    "media-redirect-loop": "redirects",
+    "media-redirect-private": "private address",
+}
+
+
+def test_media_that_are_not_right_are_not_kept_and_the_reason_is(desk: Desk, api: Service) -> None:
+    manifest = desk.manifest(*[{"prompt": f"a fox [[{name}]]", "id": name} for name in WRONG])
+    assert desk.run("run", manifest).status == 3
+    jobs = desk.jobs()
+    assert {job["state"] for job in jobs.values()} == {"completed"}
+    for name, words in WRONG.items():
+        assert words in jobs[name]["error"]
+    assert desk.files() == []
+    assert api.accepted == len(WRONG)
+    assert api.sandbox.stats()["key_leaks"] == 0
+
+
+@pytest.mark.parametrize("marker", ["media-redirect", "media-wrong-type", "evil-name"])
+def test_media_that_only_look_wrong_are_saved(desk: Desk, api: Service, marker: str) -> None:
+    manifest = desk.manifest({"prompt": f"a fox [[{marker}]]", "id": "fox"})
+    assert desk.run("run", manifest).status == 0
+    assert desk.files() == ["fox.png"]
+    assert api.sandbox.stats()["key_leaks"] == 0
+
+
+def test_a_placeholder_for_several_prompts_is_saved_and_said_once(desk: Desk, api: Service) -> None:
+    prompts = [
+        {"prompt": f"a {name} [[placeholder]]", "id": name} for name in ("fox", "owl", "elk")
+    ]
+    ended = desk.run("run", desk.manifest(*prompts, "a lamp"))
+    assert ended.status == 0
+    assert ended.err.count("different prompts gave the same file") == 1
+    assert len(desk.files()) == 4
+    stories = [desk.run("jobs", "--job", name).out for name in ("fox", "owl", "elk")]
+    assert sum("perhaps a placeholder" in story for story in stories) == 2
+
+
+def test_a_full_disk_stops_the_run_and_the_next_one_pays_nothing(
+    desk: Desk, api: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = desk.manifest("a fox", "an owl")
+    with monkeypatch.context() as full:
+        full.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+        ended = desk.run("run", manifest)
+    assert ended.status == 3
+    assert "make room and run again" in ended.words
+    assert desk.files() == []
+    assert desk.run("run", manifest).status == 0
+    assert api.accepted == len(desk.files()) == 2
+
+
+@pytest.mark.parametrize("marker", ["media-hang", "media-drip"])
+def test_media_that_never_end_are_given_up(
+    desk: Desk, serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, marker: str
+) -> None:
+    limits = Limits(read_timeout_s=0.7, slowest_bytes_s=1 << 20, slow_window_s=0.5)
+    monkeypatch.setattr("runner.fetcher.Limits", lambda: limits)
+    serve(Options(latency=Fixed(0.02), hang_s=9, drip_s=20, picture_px=640), download_attempts=1)
+    ended = desk.run("run", desk.manifest({"prompt": f"a fox [[{marker}]]", "id": "fox"}))
+    assert ended.status == 3
+    assert desk.jobs()["fox"]["error"].startswith(("only ", "it comes too slowly"))
+    assert desk.files() == []
 
 
 def test_media_that_do_not_come_are_fetched_by_the_next_run(

@@ -20,7 +20,7 @@ from ledgers import HOUR_S, NOW, bring, column, get, job, picture, plan, sql
 
 from runner.errors import LedgerBusy, LedgerError, LedgerTooNew, LedgerUnreadable, RunnerError
 from runner.job import RETRYABLE_STATES, TRANSITIONS, Answer, SavedFile, State
-from runner.ledger import Event, Ledger, queries
+from runner.ledger import Event, Ledger, planning_queries, queries
 from runner.ledger.connection import BATCH_LIMIT, Write, transaction
 from runner.ledger.ledger import DETAIL_LIMIT
 from runner.ledger.reading import (
@@ -195,6 +195,14 @@ async def test_what_a_job_cost_adds_up_over_its_retries(ledger: Ledger):
     await bring(ledger, State.COMPLETED)
     assert await column(ledger, "cost") == pytest.approx(0.04)
     assert (await counts(ledger))["m"].spent == pytest.approx(0.04)
+
+
+async def test_what_a_failed_job_cost_adds_up_too(ledger: Ledger):
+    for _ in range(2):
+        record = await bring(ledger, State.SUBMITTED)
+        assert await ledger.end(record, State.FAILED, EVENT, 0.25)
+        assert await retry(ledger, Selection(), NOW) == 1
+    assert await column(ledger, "cost") == 0.5
 
 
 async def test_a_result_without_a_cost_changes_none(ledger: Ledger):
@@ -767,7 +775,7 @@ WHOLE_LEDGER = {
 }
 QUERIES = [
     name
-    for name, text in vars(queries).items()
+    for name, text in {**vars(queries), **vars(planning_queries)}.items()
     if name.isupper() and not name.startswith("_") and not text.lstrip().startswith("CREATE")
 ]
 
@@ -790,14 +798,14 @@ def large() -> sqlite3.Connection:
 
     asyncio.run(make())
     database = sqlite3.connect(folder / "l.db")
-    database.execute(queries.CREATE_STAGE)
+    database.execute(planning_queries.CREATE_STAGE)
     yield database
     database.close()
     shutil.rmtree(folder)
 
 
 def plan_of(database: sqlite3.Connection, name: str) -> list[str]:
-    query = getattr(queries, name)
+    query = {**vars(queries), **vars(planning_queries)}[name]
     if "{" in query:
         query = query.format(manifests="1, 2", condition="wanted = 1 AND state IN ('failed')")
     values: Any = dict.fromkeys(re.findall(r"(?<!:):(\w+)", query), 1)

@@ -21,7 +21,7 @@ from runner.job import RETRYABLE_STATES, TRANSITIONS, State
 from runner.ledger import Event, Ledger, Record
 from runner.ledger.reading import Selection, attempts, counts, retry
 
-NUMBERS = range(6)
+NUMBERS = range(3)
 
 
 @dataclass
@@ -278,8 +278,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(
-    max_examples=30,
-    stateful_step_count=40,
+    max_examples=40,
+    stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

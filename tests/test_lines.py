@@ -118,8 +118,20 @@ def test_a_night_of_eight_hours_stays_under_a_hundred_lines_whatever_happens() -
 
 def test_a_hold_of_ten_seconds_is_told_at_once_and_a_shorter_one_is_not() -> None:
     log = Log()
-    log.see(Held(START + 9, "short"), Held(START + 12, "rate limit"))
+    log.see(Held(START + 9, "rate limit"), Held(START + 12, "rate limit"))
     assert log.written == ["waiting 12 s: rate limit"]
+
+
+def test_an_outage_is_told_when_it_begins_and_not_at_every_try() -> None:
+    log = Log()
+    log.see(Held(START + 1, "cannot connect: refused"), Held(START + 3, "cannot connect: refused"))
+    assert log.written == ["waiting 1 s: cannot connect: refused"]
+
+
+def test_draining_with_nothing_in_flight_speaks_of_none() -> None:
+    log = Log()
+    log.see(Draining("the limit is reached"))
+    assert log.written == ["stopping: the limit is reached"]
 
 
 def test_draining_is_told_at_once() -> None:

@@ -11,7 +11,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from runner.cli.live import LiveDisplay, View, can_show, render, share_out
+from runner.cli.frame import View, render, share_out
+from runner.cli.live import LiveDisplay, can_show
 from runner.events import Draining, Event, Held, Moved, Noted
 from runner.job import State
 from runner.report.tally import Failure, Heading, Progress, Tally

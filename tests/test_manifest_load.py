@@ -64,7 +64,10 @@ def test_every_fault_of_the_header_is_listed_in_the_order_of_its_lines() -> None
         ("{prompt: a, tag: [x]}", "unknown key `tag`, did you mean `tags`?"),
         ("''", "prompt: `prompt` of model `imagen` is empty"),
         ("{params: {aspect_ratio: 1:1}}", "prompt: model `imagen` needs a `prompt`"),
-        ("{prompt: a, params: {seed: 1}}", "params.seed: model `imagen` has no parameter `seed`"),
+        (
+            "{prompt: a, params: {steps: 1}}",
+            "params.steps: model `imagen` has no parameter `steps`",
+        ),
         ("'{{'", "`{{` is never closed"),
         ("'{{}}'", "`{{}}` names nothing"),
     ],

@@ -74,6 +74,57 @@ def test_a_page_is_not_a_medium(tmp_path: Path, page: bytes, declared: str | Non
         check(stored(tmp_path, page), declared)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [b"<!-- no --><html>", b'<?xml version="1.0"?><!DOCTYPE html><html xmlns="">'],
+)
+def test_a_page_behind_something_else_is_not_a_medium(page: bytes) -> None:
+    with pytest.raises(UnusableMedium, match="HTML page"):
+        kind_of(page, "application/octet-stream")
+
+
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [
+        ("a.png", "application/json"),
+        ("a.png?sig=1", "text/plain"),
+        ("a.jpg", None),
+        ("a.webp", "application/xml"),
+        ("a.mp4", "application/json"),
+        ("a.mp4", "text/plain; charset=utf-8"),
+        ("a.wav", "application/xml"),
+    ],
+)
+def test_an_error_under_the_name_of_a_medium_is_not_one(
+    tmp_path: Path, name: str, declared: str | None
+) -> None:
+    with pytest.raises(UnusableMedium, match="named as"):
+        check(stored(tmp_path, b"no such thing"), declared, f"https://x.example/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "extension"),
+    [
+        ("a.svg", "image/svg+xml", "svg"),
+        ("a.png", "image/svg+xml", "svg"),
+        ("a.txt", "text/plain", "txt"),
+        ("a.json", "application/json", "json"),
+        ("a.mp4", "video/x-unheard-of", "bin"),
+        ("a", "application/json", "json"),
+    ],
+)
+def test_what_nobody_knows_is_what_it_says_it_is(
+    tmp_path: Path, name: str, declared: str | None, extension: str
+) -> None:
+    checked = check(stored(tmp_path, b"<svg or whatever"), declared, f"https://x.example/{name}")
+    assert checked.kind.extension == extension
+
+
+def test_a_text_is_no_bitmap() -> None:
+    assert kind_of(b"BMW builds cars", "text/plain").extension == "txt"
+    assert kind_of(b"BM\x36\0\0\0\0\0\0\0\x36", "text/plain").extension == "bmp"
+
+
 def test_an_empty_file_is_not_a_medium(tmp_path: Path) -> None:
     with pytest.raises(UnusableMedium, match="empty"):
         check(stored(tmp_path, b""), "image/png")

@@ -13,13 +13,10 @@ from runner.job import State
 from runner.report.summary import (
     ManifestSummary,
     Summary,
-    dollars,
-    duration,
-    printable,
     render_summary,
-    roughly,
     summary_json,
 )
+from runner.report.words import dollars, duration, printable, roughly
 
 ANIMALS = ManifestSummary(
     "animals", 600, {State.SAVED: 580, State.FAILED: 12, State.PENDING: 8}, 12.4, 640

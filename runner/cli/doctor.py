@@ -95,7 +95,10 @@ async def _ledger(at: Workplace) -> AsyncIterator[Finding]:
             jobs = sum(entry.total for entry in (await counts(ledger)).values())
             deadline = await next_deadline(ledger)
     except RunnerError as error:
-        yield Finding("problem", what, str(error), _rebuild_words(at.ledger))
+        how, _, mend = str(error).partition("; ")
+        if "damaged" in how:
+            mend = _rebuild_words(at.ledger)
+        yield Finding("problem", what, how, mend or "look at its disk, and try again")
         return
     yield Finding("ok", what, f"sound, {jobs:,} jobs")
     try:

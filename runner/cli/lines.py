@@ -11,11 +11,12 @@ from typing import Self, TextIO
 
 from runner.events import Draining, Event, Held, Moved, Noted
 from runner.job import RETRYABLE_STATES, State
-from runner.report.summary import dollars, duration, printable, roughly
 from runner.report.tally import Heading, Progress, Tally
+from runner.report.words import dollars, duration, printable, roughly
 
 FIRST_LINE_S = 5.0
 SHORTEST_HOLD_S = 10.0
+RATE_LIMIT = "rate limit"
 FREQUENT_LINES = 10
 OCCASIONAL_LINES = 10
 MOST_FAILURES = 5
@@ -87,6 +88,7 @@ class PlainLines:
         self._thread: threading.Thread | None = None
         self._schedule = Schedule(clock(), every_s)
         self._shown = tally.at(clock()).counts
+        self._last_hold = ""
         self._noted: deque[str] = deque(maxlen=REMEMBERED_NOTES)
         self._failures = Allowance(
             MOST_FAILURES, f"… further failures are in `{printable(heading.failures_command)}`"
@@ -150,13 +152,22 @@ class PlainLines:
         match event:
             case Moved() if event.after in RETRYABLE_STATES:
                 return self._failures.pass_on(_failure_line(event))
-            case Held() if event.until - now >= SHORTEST_HOLD_S:
-                wait = duration(event.until - now)
-                return self._holds.pass_on(f"waiting {wait}: {printable(event.reason)}")
+            case Held():
+                return self._hold(event, now)
             case Draining():
                 in_flight = self._tally.at(now).in_flight
-                return f"stopping: {printable(event.reason)}; finishing {in_flight:,} in flight"
+                rest = f"; finishing {in_flight:,} in flight" if in_flight else ""
+                return f"stopping: {printable(event.reason)}{rest}"
         return None
+
+    def _hold(self, event: Held, now: float) -> str | None:
+        """Long holds; and of an outage the first, which is short."""
+        reason, last = printable(event.reason), self._last_hold
+        self._last_hold = reason
+        wait_s = event.until - now
+        if wait_s < SHORTEST_HOLD_S and reason in (RATE_LIMIT, last):
+            return None
+        return self._holds.pass_on(f"waiting {duration(wait_s)}: {reason}")
 
     def _note(self, event: Noted) -> str | None:
         text = printable(event.text)

@@ -113,7 +113,7 @@ def _status_text(
     money: list[ModelMoney],
     deadline: float | None,
 ) -> list[str]:
-    from runner.report.summary import dollars, duration, printable
+    from runner.report.words import dollars, duration, printable
 
     badge = "SIMULATED  " if at.simulated else ""
     if not at.ledger.exists():
@@ -205,7 +205,7 @@ def job_json(job: Listed) -> dict[str, Any]:
 
 
 def _job_line(job: Listed) -> str:
-    from runner.report.summary import printable
+    from runner.report.words import printable
 
     text = job.error or str(job.params.get("prompt") or "")
     if job.state is State.SAVED:
@@ -219,7 +219,7 @@ def _job_line(job: Listed) -> str:
 async def _story(ledger: Ledger, job: Listed) -> list[str]:
     """Everything that happened to a job, in order."""
     from runner.ledger.reading import attempts
-    from runner.report.summary import dollars, printable
+    from runner.report.words import dollars, printable
 
     lines = [
         f"{job.id}  {job.state.replace('_', ' ')}",

@@ -22,7 +22,7 @@ REQUESTS_PER_JOB = 3
 WHY = {
     "new": "new, will be submitted",
     "retried": "put back by `runner retry`, will be submitted again",
-    "waiting": "refused or unsent so far, will be submitted again",
+    "waiting": "refused, unsent or corrected, will be submitted again",
     "interrupted": "in flight when the last run ended, will be collected",
     "to download": "finished, files will be fetched",
     "saved": "saved already, nothing to do",
@@ -146,7 +146,7 @@ async def _estimate(
 
 
 def _text(lines: Sequence[Line], comparison: Comparison, estimate: Estimate) -> list[str]:
-    from runner.report.summary import dollars, roughly
+    from runner.report.words import dollars, roughly
 
     shown: list[str] = []
     for name in dict.fromkeys(line.manifest for line in lines):

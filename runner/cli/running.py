@@ -223,7 +223,7 @@ async def _work(
         steps = Steps(
             Submitter(ledger, api, governor, rules, rng, see),
             Poller(ledger, api, governor, rng, see),
-            Downloader(ledger, fetcher, governor, at.output),
+            Downloader(ledger, fetcher, governor, at.output, see),
             Inventory(ledger, governor, at.output),
             Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),
             Treasurer(api, governor, see),
@@ -290,7 +290,7 @@ def _tally(before: dict[str, Counts], begun: Begun, at: Workplace) -> Tally:
 
 
 def _heading(begun: Begun, at: Workplace) -> Heading:
-    command = " ".join(filter(None, ("runner jobs", begun.arguments, at.options, "--state failed")))
+    command = " ".join(filter(None, ("runner status", begun.arguments, at.options)))
     return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Protocol, Self, TextIO
 
 from runner.events import Answered, Draining, Event, Held, Moved, Noted
-from runner.report.summary import printable
 from runner.report.tally import Heading, Tally
+from runner.report.words import printable
 
 
 class Watcher(Protocol):

@@ -17,7 +17,8 @@ from anyio.abc import TaskGroup
 from runner.downloader import Downloader
 from runner.engine.fetching import Fetching
 from runner.engine.queues import Pending
-from runner.errors import LedgerError, RunnerError, StoppedEarly
+from runner.engine.stopped import StoppedModels
+from runner.errors import first_error
 from runner.events import Draining, Ending, Moved, Noted, Observer
 from runner.gate import Gate
 from runner.governor import Bell, Governor, Urgency
@@ -87,7 +88,7 @@ class Engine:
         self._taking_inventory = True
         self._reconciling = True
         self._nothing_to_send = False
-        self._stopped_models: dict[str, str] = {}
+        self._stopped_models = StoppedModels(ledger, governor, self._manifests, observer)
         self._submit_bell, self._poll_bell = Bell(), Bell()
         self._end_bell, self._doubt_bell, self._credit_bell = Bell(), Bell(), Bell()
         self._scope = anyio.CancelScope()
@@ -126,7 +127,7 @@ class Engine:
                         await self._end_bell.wait()
                     group.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from errors
+            raise first_error(errors) from errors
         return self._ending
 
     def drain(self, reason: str) -> None:
@@ -268,7 +269,7 @@ class Engine:
         """What a step's result asks of the run as a whole; then whoever can go on is woken."""
         match result.consequence:
             case Consequence.STOP_MODEL:
-                await self._stop_model(record.model, result.reason)
+                await self._stopped_models.stop(record.model, result.reason)
             case Consequence.PAUSE:
                 self.drain(result.reason)
             case Consequence.OUT_OF_CREDITS:
@@ -279,10 +280,10 @@ class Engine:
             case Consequence.NONE if (
                 result.state is State.PENDING and record.model in self._stopped_models
             ):
-                await self._stop_model(record.model, self._stopped_models[record.model])
+                await self._stopped_models.stop_again(record.model)
         why = self._gate.tripped(record, result)
         if why and record.model not in self._stopped_models:
-            await self._stop_model(record.model, why)
+            await self._stopped_models.stop(record.model, why)
         if result.state in (State.IN_DOUBT, State.EXPIRED):
             self._reconciling = True
             self._doubt_bell.ring()
@@ -308,20 +309,6 @@ class Engine:
             self._observer(Noted("there are credits again"))
             self._ring()
 
-    async def _stop_model(self, model: str, reason: str) -> None:
-        first = model not in self._stopped_models
-        self._stopped_models[model] = reason
-        now = self._governor.now()
-        count = await self._ledger.stop_model(model, self._manifests, reason, now)
-        if count:
-            self._observer(
-                Moved("", "", model, State.PENDING, State.FAILED, reason=reason, count=count)
-            )
-        if first:
-            more = f" {count:,} more of its jobs are not sent." if count else ""
-            text = f"model `{model}` is stopped: {reason}.{more} `runner retry` brings its jobs back"
-            self._observer(Noted(text, warning=True))
-
     def _moved(self, record: Record, before: State, result: StepResult) -> None:
         self._gate.moved(record, before, result, self._governor.now())
         after = result.state or State.PENDING
@@ -336,15 +323,3 @@ class Engine:
                 reason=result.reason or None,
             )
         )
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the run, as one a person can read where there is one."""
-    for error in errors.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            return _first(error)
-        if isinstance(error, LedgerError):
-            return StoppedEarly(str(error))
-        if isinstance(error, RunnerError):
-            return error
-    return errors.exceptions[0]

@@ -61,7 +61,8 @@ class Fetching:
             await self._bell.wait(self._downloads.wait_s())
 
     async def _fetch(self, key: int) -> None:
-        result = await self._downloader.save(key)
+        last = self._downloads.tries(key) + 1 >= self._attempts
+        result = await self._downloader.save(key, last)
         record = await self._ledger.one(key)
         again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
         tries = self._downloads.ended(key, again, self._attempts)

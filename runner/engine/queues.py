@@ -132,6 +132,10 @@ class Downloads:
             return None
         return max(0.0, self._later[0][0] - self._governor.now())
 
+    def tries(self, key: int) -> int:
+        """How often a download was tried in vain so far."""
+        return self._tries.get(key, 0)
+
     def ended(self, key: int, again: bool, attempts: int) -> int:
         """A download ended; `again`: it did not come whole. Returns how often it was tried."""
         self.active -= 1

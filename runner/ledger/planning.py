@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runner.errors import InputError, Problem
 from runner.job import Job, State
-from runner.ledger import queries
+from runner.ledger import planning_queries, queries
 from runner.ledger.connection import transaction
 from runner.ledger.ledger import Ledger
 from runner.ledger.records import compact
@@ -63,7 +63,7 @@ class Planning:
 
         def work(database: sqlite3.Connection) -> None:
             database.execute("DROP TABLE IF EXISTS temp.stage")
-            database.execute(queries.CREATE_STAGE)
+            database.execute(planning_queries.CREATE_STAGE)
 
         await self._ledger.call(work)
 
@@ -73,7 +73,7 @@ class Planning:
 
         def work(database: sqlite3.Connection) -> None:
             with transaction(database, "DEFERRED"):
-                database.executemany(queries.STAGE, rows)
+                database.executemany(planning_queries.STAGE, rows)
 
         await self._ledger.call(work)
 
@@ -94,13 +94,15 @@ class Planning:
                 Group(
                     manifest, model, State(state) if state else None, bool(sent), bool(retried), n
                 )
-                for manifest, model, state, sent, retried, n in database.execute(queries.COMPARE)
+                for manifest, model, state, sent, retried, n in database.execute(
+                    planning_queries.COMPARE
+                )
             )
             removed = sum(
-                database.execute(queries.COUNT_REMOVED, {"manifest": name}).fetchone()[0]
+                database.execute(planning_queries.COUNT_REMOVED, {"manifest": name}).fetchone()[0]
                 for name in names
             )
-            changed = database.execute(queries.COUNT_CHANGED).fetchone()[0]
+            changed = database.execute(planning_queries.COUNT_CHANGED).fetchone()[0]
             return Comparison(groups, removed, changed, tuple(notes))
 
         return await self._ledger.call(work)
@@ -119,8 +121,8 @@ class Planning:
                         "at": now,
                     }
                     database.execute(queries.PUT_MANIFEST, values)
-                    database.execute(queries.ADOPT_REMOVED, {"manifest": source.name})
-                database.execute(queries.ADOPT)
+                    database.execute(planning_queries.ADOPT_REMOVED, {"manifest": source.name})
+                database.execute(planning_queries.ADOPT)
 
         await self._ledger.call(work)
 
@@ -160,14 +162,16 @@ def _check(database: sqlite3.Connection, output_directory: str) -> tuple[list[st
     limit = {"limit": PROBLEM_LIMIT + 1}
     problems: list[Problem] = []
     copies: list[str] = []
-    for manifest, job_id, source, other, _, clash in database.execute(queries.STAGED_COPIES, limit):
+    for manifest, job_id, source, other, _, clash in database.execute(
+        planning_queries.STAGED_COPIES, limit
+    ):
         if clash:
             message = f"the id `{job_id}` is used twice in `{manifest}`, also at {other}; give each its own"
             problems.append(_problem(source, message))
         else:
             copies.append(f"{other} repeats {source}")
     notes = _copies_note(database, copies)
-    for target, first, second, count in database.execute(queries.STAGED_COLLISIONS, limit):
+    for target, first, second, count in database.execute(planning_queries.STAGED_COLLISIONS, limit):
         more = f" and {count - 2} more" if count > 2 else ""
         message = (
             f"this job and the one at {second}{more} would write one file, {_shown(target)}; "
@@ -175,7 +179,7 @@ def _check(database: sqlite3.Connection, output_directory: str) -> tuple[list[st
         )
         problems.append(_problem(first, message))
     owned = {**limit, "output_directory": output_directory}
-    for source, target, owner in database.execute(queries.OWNED_COLLISIONS, owned):
+    for source, target, owner in database.execute(planning_queries.OWNED_COLLISIONS, owned):
         message = (
             f"{_shown(target)} is already the file of job {owner}, saved by an earlier run; use {{id}} in "
             "`output` so that names stay when lines move, or another output directory"
@@ -187,7 +191,7 @@ def _check(database: sqlite3.Connection, output_directory: str) -> tuple[list[st
 def _copies_note(database: sqlite3.Connection, copies: list[str]) -> list[str]:
     if not copies:
         return []
-    total = database.execute(queries.STAGED_COPIES_TOTAL).fetchone()[0]
+    total = database.execute(planning_queries.STAGED_COPIES_TOTAL).fetchone()[0]
     shown = "; ".join(copies[:3]) + (f"; and {total - 3} more" if total > 3 else "")
     times = "request is" if total == 1 else "requests are"
     return [

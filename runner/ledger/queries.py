@@ -57,6 +57,23 @@ PUT_FILE = """
 INSERT INTO files (job_key, n, url, path, size_bytes, sha256, content_type)
 VALUES (:job, :n, :url, :path, :size_bytes, :sha256, :content_type)"""
 
+# Jobs whose request was another and whose file is the same to the last byte. Texts may well be equal.
+# Bounded, for thousands of repeats of one request may rightly give one file.
+_TWINS = """
+FROM (
+  SELECT f.sha256, f.job_key AS own_key, g.job_key FROM files f
+  JOIN files g ON g.sha256 = f.sha256 AND g.job_key <> f.job_key
+  WHERE f.job_key = :job AND f.content_type NOT IN ('text/plain', 'application/json') LIMIT 200
+) JOIN jobs o USING (job_key) JOIN jobs j ON j.job_key = own_key
+WHERE o.params <> j.params OR o.model <> j.model"""
+
+SAME_FILES = f"SELECT sha256, 1 + count(DISTINCT o.model || o.params) {_TWINS} GROUP BY sha256"
+
+FLAG_SAME_FILES = f"""
+INSERT INTO attempts (job_key, at, action, detail)
+SELECT :job, :at, 'flagged', 'the file of another request, job ' || o.id || ': perhaps a placeholder'
+{_TWINS} LIMIT 1"""
+
 # A saved file is gone from the disk and is to be fetched again.
 REOPEN = (
     "UPDATE jobs SET state = 'completed', error = :error WHERE job_key = :job AND state = 'saved'"
@@ -225,89 +242,3 @@ ON CONFLICT (name) DO UPDATE SET path = excluded.path, output_directory = exclud
 
 GET_FACT = "SELECT value FROM facts WHERE name = :name"
 PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (:name, :value)"
-
-# The expanded manifests, staged on disk so that their number does not matter.
-CREATE_STAGE = """
-CREATE TEMP TABLE stage (
-  staged_key INTEGER PRIMARY KEY,
-  manifest TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL,
-  tags TEXT NOT NULL, meta TEXT NOT NULL, place INTEGER NOT NULL, repeat INTEGER NOT NULL,
-  output TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL,
-  copies INTEGER NOT NULL DEFAULT 1, copy_source TEXT, clash INTEGER NOT NULL DEFAULT 0,
-  UNIQUE (manifest, id)
-)"""
-
-# The same identity again is one job; `clash` when an explicit id was given to another request.
-STAGE = """
-INSERT INTO stage (manifest, id, model, params, tags, meta, place, repeat, output, target, source)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (manifest, id) DO UPDATE SET copies = copies + 1, copy_source = excluded.source,
-  clash = clash OR model <> excluded.model OR params <> excluded.params"""
-
-STAGED_COPIES = """
-SELECT manifest, id, source, copy_source, copies, clash FROM stage WHERE copies > 1
-ORDER BY clash DESC, staged_key LIMIT :limit"""
-
-STAGED_COPIES_TOTAL = "SELECT coalesce(sum(copies - 1), 0) FROM stage WHERE copies > 1"
-
-# Two staged jobs that would write one file.
-STAGED_COLLISIONS = """
-SELECT target, min(source), max(source), count(*) FROM stage GROUP BY target HAVING count(*) > 1
-ORDER BY min(staged_key) LIMIT :limit"""
-
-# A staged job that would write the file of another job, which has it already. Only a job that still
-# has to be saved can do that: what is saved keeps the name it has.
-OWNED_COLLISIONS = """
-SELECT s.source, s.target, o.id FROM stage s
-LEFT JOIN manifests m ON m.name = s.manifest
-LEFT JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
-JOIN jobs o ON o.output = s.output AND o.state = 'saved'
-JOIN manifests om ON om.manifest_key = o.manifest_key AND om.output_directory = :output_directory
-WHERE j.job_key IS NULL OR (j.state <> 'saved' AND o.job_key <> j.job_key)
-ORDER BY s.staged_key LIMIT :limit"""
-
-# What a run would do with the staged jobs, by model and by what the ledger knows of them.
-COMPARE = """
-SELECT s.manifest, s.model, j.state, j.posts > 0, j.retries > 0, count(*)
-FROM stage s
-LEFT JOIN manifests m ON m.name = s.manifest
-LEFT JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
-GROUP BY 1, 2, 3, 4, 5"""
-
-# Jobs whose request changed under an explicit id although it has been sent already.
-COUNT_CHANGED = """
-SELECT count(*) FROM stage s
-JOIN manifests m ON m.name = s.manifest
-JOIN jobs j ON j.manifest_key = m.manifest_key AND j.id = s.id
-WHERE (j.params <> s.params OR j.model <> s.model)
-  AND j.state NOT IN ('pending', 'failed', 'blocked', 'invalid')"""
-
-COUNT_REMOVED = """
-SELECT count(*) FROM jobs j JOIN manifests m USING (manifest_key)
-WHERE m.name = :manifest AND j.wanted = 1
-  AND j.id NOT IN (SELECT id FROM stage WHERE manifest = :manifest)"""
-
-# Lines that left the manifest stay in the ledger and are not run.
-ADOPT_REMOVED = """
-UPDATE jobs SET wanted = 0
-WHERE wanted = 1 AND manifest_key = (SELECT manifest_key FROM manifests WHERE name = :manifest)
-  AND id NOT IN (SELECT id FROM stage WHERE manifest = :manifest)"""
-
-# New jobs come in; of known ones only what costs nothing changes, and the request only while unsent.
-ADOPT = """
-INSERT INTO jobs (manifest_key, id, model, params, tags, meta, place, repeat, output, source)
-SELECT (SELECT manifest_key FROM manifests WHERE name = s.manifest),
-  s.id, s.model, s.params, s.tags, s.meta, s.place, s.repeat, s.output, s.source
-FROM stage s WHERE true ORDER BY s.staged_key
-ON CONFLICT (manifest_key, id) DO UPDATE SET
-  wanted = 1, tags = excluded.tags, meta = excluded.meta, place = excluded.place,
-  repeat = excluded.repeat, source = excluded.source,
-  output = CASE WHEN state = 'saved' THEN output ELSE excluded.output END,
-  params = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid')
-    THEN excluded.params ELSE params END,
-  model = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid')
-    THEN excluded.model ELSE model END
-WHERE wanted = 0 OR tags <> excluded.tags OR meta <> excluded.meta OR place <> excluded.place
-  OR repeat <> excluded.repeat OR source <> excluded.source
-  OR (output <> excluded.output AND state <> 'saved')
-  OR params <> excluded.params OR model <> excluded.model"""

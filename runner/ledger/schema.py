@@ -82,6 +82,7 @@ CREATE TABLE files (
   PRIMARY KEY (job_key, n)
 ) WITHOUT ROWID;
 CREATE INDEX files_by_path ON files (path);
+CREATE INDEX files_by_hash ON files (sha256);
 
 CREATE TABLE attempts (
   attempt_key INTEGER PRIMARY KEY,

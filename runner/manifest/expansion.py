@@ -10,42 +10,15 @@ from runner.documents import Place, did_you_mean
 from runner.errors import Problem
 from runner.job import Job
 from runner.manifest import catalogue, identity
+from runner.manifest.batch import Batch, ExpansionError, Origin
 from runner.manifest.crossing import Choice, choices, names_in_matrix
-from runner.manifest.definitions import Entry, Header
-from runner.manifest.naming import BUILTIN_FIELDS, NamingError, OutputTemplate, UnknownField
+from runner.manifest.definitions import Entry
+from runner.manifest.naming import BUILTIN_FIELDS, NamingError, UnknownField
 from runner.manifest.rows import NOTHING, Row
 from runner.manifest.template import Template, TemplateError, fill_value, names_in, plain_text
 
 _MOST_PREFIX_BYTES = 200
 _NO_ID = Template(("",), ())
-
-
-class ExpansionError(Exception):
-    """A row does not make a job; problems with the same `same_as` are one and the same."""
-
-    def __init__(self, problem: Problem, same_as: object = None) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-        self.same_as = same_as
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What all entries of a manifest share; `shown` names the manifest in messages."""
-
-    name: str
-    shown: str
-    header: Header
-    place: Place
-    output: OutputTemplate
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The file that rows come from, as messages show it and as jobs name it in `source`."""
-
-    shown: str
-    given: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +119,7 @@ class Plan:
             try:
                 id_ = quick.digest.content_id(prompt, repeat)
             except UnicodeEncodeError:
-                raise self._unsendable(line) from None
+                raise self._origin.unsendable(line) from None
             output = f"{quick.output_prefix}{id_}.{{ext}}"
             yield Job(
                 id_, name, self._model, params, index, repeat, self._tags, NOTHING, output, source
@@ -160,7 +133,7 @@ class Plan:
                 self._check(request)
                 yield from self._repeats(request, index + offset)
         except TemplateError as error:
-            raise self._row_error(row.line, str(error)) from None
+            raise self._origin.row_error(row.line, str(error)) from None
 
     def _layers(self, row: Row) -> _Layers:
         header = self._batch.header
@@ -202,7 +175,7 @@ class Plan:
             id_ = layers.id.fill({**filled, **values}, _id_text)
             id_ += "".join(self._suffixes(layers, choice, filled))
             if fault := identity.id_fault(id_):
-                raise self._row_error(row.line, fault, "id")
+                raise self._origin.row_error(row.line, fault, "id")
         return _Request(row, filled, choice.vars, id_)
 
     def _suffixes(
@@ -219,12 +192,12 @@ class Plan:
     def _check(self, request: _Request) -> None:
         params, row = request.params, request.row
         for name, message in catalogue.missing_faults(self._model, params):
-            raise self._row_error(row.line, message, name)
+            raise self._origin.row_error(row.line, message, name)
         for name, message in catalogue.value_faults(self._model, params):
             file, line, column = self._origin_of(row, name)
             raise ExpansionError(Problem(file, message, line, column))
         if not params:
-            raise self._row_error(row.line, "has neither a prompt nor parameters")
+            raise self._origin.row_error(row.line, "has neither a prompt nor parameters")
 
     def _origin_of(self, row: Row, name: str) -> tuple[str, int, str]:
         """Where the value of a parameter was written: file, line and key."""
@@ -267,7 +240,7 @@ class Plan:
         try:
             return identity.content_id(self._batch.name, self._model, request.params, repeat)
         except ValueError:
-            raise self._unsendable(request.row.line) from None
+            raise self._origin.unsendable(request.row.line) from None
 
     def _output(self, request: _Request, builtin: Mapping[str, Any]) -> str:
         batch = self._batch
@@ -299,7 +272,7 @@ class Plan:
                 place = Problem(self._batch.shown, "", self._place.line_of((key,)), key)
                 message += f" (for the row of {self._origin.given}:{row.line})"
                 return ExpansionError(replace(place, message=message), (place, name))
-        return self._row_error(row.line, message)
+        return self._origin.row_error(row.line, message)
 
     def _names_of_entry(self) -> dict[str, tuple[str, ...]]:
         return {
@@ -307,13 +280,6 @@ class Plan:
             "id": self._id.names if self._id else (),
             "params": names_in(self._entry.params),
         }
-
-    def _unsendable(self, line: int) -> ExpansionError:
-        message = "holds a value that cannot be sent: infinite, not a number, or half a character"
-        return self._row_error(line, message)
-
-    def _row_error(self, line: int, message: str, column: str | None = None) -> ExpansionError:
-        return ExpansionError(Problem(self._origin.shown, message, line, column))
 
 
 def _id_text(value: Any) -> str:

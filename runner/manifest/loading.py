@@ -14,10 +14,10 @@ from runner.documents import Located, ProblemList, YamlFile, kind_of, validation
 from runner.errors import InputError, Problem
 from runner.job import Job
 from runner.manifest import catalogue
+from runner.manifest.batch import Batch
 from runner.manifest.definitions import Header, name_fault
-from runner.manifest.expansion import Batch
 from runner.manifest.naming import NamingError, OutputTemplate
-from runner.manifest.rows import PromptFile
+from runner.manifest.prompt_file import PromptFile
 from runner.manifest.stream import JobStream
 from runner.manifest.survey import Survey
 from runner.manifest.template import texts_in

@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from runner.documents import Located, Place, ProblemList, kind_of, validation_problems
 from runner.errors import InputError, Problem
 from runner.job import Job
+from runner.manifest.batch import Batch, ExpansionError, Origin
 from runner.manifest.definitions import Entry
-from runner.manifest.expansion import Batch, ExpansionError, Origin, Plan
-from runner.manifest.rows import PromptFile, Row
+from runner.manifest.expansion import Plan
+from runner.manifest.prompt_file import PromptFile
+from runner.manifest.rows import Row
 
 
 class JobStream:

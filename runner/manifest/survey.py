@@ -9,7 +9,7 @@ from runner.documents import Located, ProblemList
 from runner.errors import Problem
 from runner.manifest.catalogue import misspelt_model_note
 from runner.manifest.definitions import Header
-from runner.manifest.rows import PromptFile
+from runner.manifest.prompt_file import PromptFile
 
 _LONG_LIST = 5_000
 _MOST_NOTED_MODELS = 100

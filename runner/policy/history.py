@@ -15,8 +15,12 @@ from typing import Any
 
 ENVELOPES = ("data", "items", "results", "requests", "rows")
 TIME_FIELDS = ("model_created", "created_at", "timestamp")
+DATE_LENGTH = len("2026-10-15")
 # The server's clock is known to the second only, and an answer may travel for a while.
 TOLERANCE_S = 30.0
+# What a row's time stands for is not documented, and our own clock may have been set since: only a row
+# that is so much older than a job's POST is surely of another request of the same body.
+NEARBY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,9 @@ def rows_of(body: Any) -> list[Row] | None:
     if isinstance(body, dict):
         lists = [body[name] for name in ENVELOPES if isinstance(body.get(name), list)]
         nested = [rows_of(body[name]) for name in ENVELOPES if isinstance(body.get(name), dict)]
-        if not lists and nested:
-            return nested[0]
-        found = lists[0] if lists else None
+        if not lists:
+            return next((rows for rows in nested if rows is not None), None)
+        found = lists[0]
     if found is None:
         return None
     return [row for row in map(row_of, found) if row is not None]
@@ -70,13 +74,14 @@ def row_of(value: Any) -> Row | None:
     """One row, or None when it names no request."""
     if isinstance(value, dict) and isinstance(value.get("data"), dict):
         value = value["data"]
-    if not isinstance(value, dict) or not isinstance(value.get("request_id"), str):
+    request_id = value.get("request_id") if isinstance(value, dict) else None
+    if not isinstance(request_id, str) or not request_id.strip():
         return None
     body = value.get("request_body")
     if isinstance(body, str):
         try:
             body = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
     cost = value.get("credits_deduction")
     is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
@@ -84,14 +89,14 @@ def row_of(value: Any) -> Row | None:
     error = value.get("error")
     model = value.get("model_name")
     return Row(
-        request_id=value["request_id"],
+        request_id=request_id.strip(),
         model=model if isinstance(model, str) else None,
         status=str(value.get("model_status") or value.get("status") or "").upper(),
         created=_time_of(value),
         body=body if isinstance(body, dict) else None,
         url=url if isinstance(url, str) and url else None,
         cost=float(cost) if is_number and cost is not None else None,
-        error=error if isinstance(error, str) else "",
+        error=error if isinstance(error, str) else json.dumps(error) if error else "",
     )
 
 
@@ -108,10 +113,11 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
 
     Equal bodies are interchangeable and matched by count, in order of time. `known`: ids the ledger
     has. A row without a time is never taken: it may be a request of long ago. A job is absent when
-    the rows show requests from after its window and none that could be its own.
+    the rows show requests of its model from after its window and none that could be its own.
     """
     free: dict[str, Row] = {}
-    for row in rows:
+    # Whichever order the pages came in, the row that tells the most speaks for its request.
+    for row in sorted(rows, key=_rank):
         if row.request_id not in known:
             free.setdefault(row.request_id, row)
     by_body: dict[str, list[Row]] = defaultdict(list)
@@ -119,22 +125,33 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
         if row.body is not None:
             by_body[canonical(row.body)].append(row)
     adopted: dict[int, Row] = {}
-    for doubt in sorted(doubts, key=lambda doubt: doubt.since):
+    for doubt in sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)):
         candidates = [row for row in by_body[canonical(doubt.body)] if _fits(row, doubt)]
         if candidates:
-            row = min(candidates, key=lambda row: row.created or 0.0)
+            row = min(candidates, key=_age)
             adopted[doubt.key] = row
             by_body[canonical(doubt.body)].remove(row)
             del free[row.request_id]
-    seen = max((row.created for row in rows if row.created is not None), default=0.0)
     absent = frozenset(
         doubt.key
         for doubt in doubts
         if doubt.key not in adopted
-        and seen > doubt.until
+        and any(_is_later(row, doubt) for row in rows)
         and nothing_suspicious(doubt, free.values(), ())
     )
     return Matching(adopted, absent)
+
+
+def _rank(row: Row) -> tuple[Any, ...]:
+    """Orders the rows of one request by how much they tell."""
+    ended = row.status in ("COMPLETED", "FAILED")
+    lacks = (row.created is None, row.body is None, row.model is None, not ended, row.url is None)
+    body = canonical(row.body) if row.body is not None else ""
+    return (*lacks, row.created or 0.0, body, row.model or "", row.status, row.url or "")
+
+
+def _age(row: Row) -> tuple[float, str]:
+    return (row.created or 0.0, row.request_id)
 
 
 def nothing_suspicious(doubt: Doubt, rows: Iterable[Row], known: Collection[str]) -> bool:
@@ -156,23 +173,33 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _fits(row: Row, doubt: Doubt) -> bool:
-    if row.created is None or (row.model is not None and row.model != doubt.model):
+def _is_of_model(row: Row, doubt: Doubt) -> bool:
+    # The history's own filter takes any model whose name contains the one asked for.
+    return row.model is None or row.model == doubt.model
+
+
+def _is_in_time(row: Row, doubt: Doubt) -> bool:
+    if row.created is None:
         return False
     return doubt.since - TOLERANCE_S <= row.created <= doubt.until + TOLERANCE_S
 
 
+def _is_later(row: Row, doubt: Doubt) -> bool:
+    return _is_of_model(row, doubt) and row.created is not None and row.created > doubt.until
+
+
+def _fits(row: Row, doubt: Doubt) -> bool:
+    return _is_of_model(row, doubt) and _is_in_time(row, doubt)
+
+
 def _might_be(row: Row, doubt: Doubt) -> bool:
     """A row that is no proof of this job's request, and no proof that it is another's."""
-    if row.model is not None and row.model != doubt.model:
-        return False
-    in_time = row.created is None or (
-        doubt.since - TOLERANCE_S <= row.created <= doubt.until + TOLERANCE_S
-    )
-    if not in_time:
+    if not _is_of_model(row, doubt):
         return False
     if row.body is None:
-        return True
+        return row.created is None or _is_in_time(row, doubt)
+    if row.created is not None and row.created < doubt.since - NEARBY_S:
+        return False
     # A server may add its defaults to what was sent.
     own = _plain(doubt.body)
     theirs = _plain(row.body)
@@ -191,5 +218,7 @@ def _time_of(value: dict[str, Any]) -> float | None:
                 moment = datetime.fromisoformat(stamp.strip())
             except ValueError:
                 continue
+            if len(stamp.strip()) <= DATE_LENGTH:
+                continue  # a day is no time to tell requests by
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None

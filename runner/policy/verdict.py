@@ -78,7 +78,8 @@ def judge_submit(answer: Answer) -> Verdict:
         return Verdict(Meaning.IN_DOUBT, f"HTTP {status} without a request id")
     reason = describe(answer)
     # An error page of a proxy says nothing about what happened behind it; the API's own JSON does.
-    if status in (500, 503) and _is_api_error(answer.body):
+    names_a_request = bool(_field(answer.body, "request_id"))
+    if status in (500, 503) and _is_api_error(answer.body) and not names_a_request:
         return Verdict(Meaning.REFUSED, reason)
     if status >= 500 or status == 408:
         return Verdict(Meaning.IN_DOUBT, reason)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +10,9 @@ from typing import Any
 
 from runner.errors import EXIT_KEY_REFUSED
 from runner.job import IN_FLIGHT_STATES, State
+from runner.report.words import dollars, duration, printable
 
 TOP_CAUSES = 5
-# Longer text from outside is never shown whole, so it is not cleaned whole either.
-LONGEST_TEXT = 2_000
 
 NEEDS: Mapping[State, str] = {
     State.FAILED: "the API could not make them, or their attempts are used up",
@@ -26,62 +23,9 @@ NEEDS: Mapping[State, str] = {
 }
 """What a person should know about jobs that ended short of saved, in the order it is shown."""
 
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x9d]).*?(?:\x1b\\|\x07|\x9c|$)"
-    r"|\x1b[ -/]*[0-~]",
-    re.DOTALL,
-)
-
 Span = tuple[str, str]
 """A piece of text and its style."""
 Line = list[Span]
-
-
-def printable(text: str) -> str:
-    """Text from outside as one line that cannot steer a terminal."""
-    text = _ESCAPES.sub("", text[:LONGEST_TEXT])
-    return " ".join("".join(map(_harmless, text)).split())
-
-
-def _harmless(character: str) -> str:
-    match unicodedata.category(character):
-        case "Cc" | "Zl" | "Zp":
-            return " "
-        case "Cf":  # invisible, or turns the direction of writing
-            return ""
-        case "Cs":  # half a character, which no encoding can write
-            return "\ufffd"
-        case _:
-            return character
-
-
-def dollars(amount: float) -> str:
-    """Money as people write it; four decimals only where cents cannot say it."""
-    whole_cents = amount >= 1 or math.isclose(amount, round(amount, 2), abs_tol=5e-5)
-    return f"${amount:,.2f}" if whole_cents else f"${amount:,.4f}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its two largest units."""
-    total = max(0, round(seconds))
-    if total < 60:
-        return f"{total} s"
-    minutes, rest_s = divmod(total, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s:02} s" if rest_s else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02} min"
-    return f"{hours // 24} d {hours % 24} h"
-
-
-def roughly(seconds: float) -> str:
-    """A forecast, no more exact than it can be."""
-    if seconds < 90:
-        return duration(max(5, math.ceil(seconds / 5) * 5))
-    step_s = 60 if seconds < 7_200 else 300
-    return duration(round(seconds / step_s) * step_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +235,8 @@ def _attention(summary: Summary, width: int) -> Iterator[Line]:
 
 def _cause_lines(state: State, largest: list[tuple[State, str, int]], width: int) -> Iterator[Line]:
     of_state = [cause for cause in largest if cause[0] is state]
-    shown = [cause for cause in largest[:TOP_CAUSES] if cause[0] is state]
+    # The largest of all states, but of each state at least its own largest.
+    shown = [cause for cause in largest[:TOP_CAUSES] if cause[0] is state] or of_state[:1]
     for _, reason, count in shown:
         text = f"    {count:,} × {printable(reason) or 'no reason given'}"
         yield [(_cut(text, width), "red")]

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from runner.api import Api, HistoryQuery
-from runner.events import Answered, Call, Observer
-from runner.governor import Governor, Urgency
-from runner.job import Answer, State, StepResult
+from runner.api import Api
+from runner.events import Observer
+from runner.governor import Governor
+from runner.job import State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.ledger.records import compact
 from runner.policy.history import (
@@ -24,13 +23,10 @@ from runner.policy.history import (
     Row,
     match,
     nothing_suspicious,
-    reaches_back,
-    row_of,
-    rows_of,
 )
 from runner.policy.verdict import Meaning, judge_failure
+from runner.reconciler.archive import Archive, View
 
-PAGE_LIMIT = 200
 FIRST_LOOK_S = 5.0
 LOOK_GROWTH = 3.0
 # Two empty answers this far apart count as one that can be relied on.
@@ -38,10 +34,12 @@ APART_S = 30.0
 UNUSABLE_LIMIT = 3
 # A history that says "never accepted" so often of one job is not believed any more.
 REQUEUE_LIMIT = 1
-UNUSABLE_WAIT_S = 1.0
-UNUSABLE_CAP_S = 300.0
+# And nobody who says `resubmit` means to pay without end.
+RESUBMIT_LIMIT = 3
 # Own requests from so long before a doubtful one bear witness that the history shows them.
 LOOK_BACK_S = 600.0
+OLD_S = 86400.0
+WITNESS_LIFE_S = 30 * 86400.0
 FILE_LIFE_S = 7 * 86400.0
 
 
@@ -74,16 +72,6 @@ class _Case:
     closed: bool = False
 
 
-@dataclass(slots=True)
-class _View:
-    """The rows of one model since some time; `whole` when none can be missing."""
-
-    rows: list[Row] = field(default_factory=list)
-    whole: bool = False
-    usable: bool = False
-    skew_s: float = 0.0
-
-
 class Reconciler:
     """Owns `in_doubt` and `expired`."""
 
@@ -92,22 +80,25 @@ class Reconciler:
     ) -> None:
         self.governor = governor
         self._ledger = ledger
-        self._api = api
+        self._archive = Archive(api, governor, observer)
         self._rules = rules
-        self._observer = observer
         self._cases: dict[int, _Case] = {}
         self._tried: set[int] = set()
-        self._unusable = 0
+        self._expired_look: float | None = None
+        self._expired_tries = 0
 
     @property
     def holds_up(self) -> bool:
         """Whether another look, at its time, may settle something all by itself."""
-        return any(not case.closed for case in self._cases.values())
+        waiting = any(not case.closed for case in self._cases.values())
+        return waiting or self._expired_look is not None
 
     @property
     def next_look(self) -> float | None:
-        """When to look again, in epoch seconds; None when nothing is in doubt."""
-        return min((case.next_look for case in self._cases.values()), default=None)
+        """When to look again, in epoch seconds; None when nothing is left to look for."""
+        looks = [case.next_look for case in self._cases.values()]
+        looks += [] if self._expired_look is None else [self._expired_look]
+        return min(looks, default=None)
 
     async def look(self) -> list[Resolved]:
         """One round over all that is in doubt or expired; returns what has moved."""
@@ -118,11 +109,13 @@ class Reconciler:
         records = await self._ledger.in_doubt() if self._rules.on_doubt != "hold" else []
         self._cases = {r.key: self._cases.get(r.key) or _Case(now) for r in records}
         due = [r for r in records if not self._is_waiting(r, now)]
-        by_model: dict[str, list[Record]] = defaultdict(list)
+        groups: dict[tuple[str, bool], list[Record]] = defaultdict(list)
         for record in due:
-            by_model[record.model].append(record)
+            # Those held for days would have the recent ones wait for all pages since.
+            is_old = now - (record.submitted_at or 0.0) > OLD_S
+            groups[record.model, is_old].append(record)
         resolved: list[Resolved] = []
-        for model, doubtful in by_model.items():
+        for (model, _), doubtful in groups.items():
             resolved += await self._settle(model, doubtful)
         return resolved
 
@@ -133,13 +126,14 @@ class Reconciler:
     async def _settle(self, model: str, records: list[Record]) -> list[Resolved]:
         sending = await self._ledger.submitting_bodies()
         since = min(record.submitted_at or 0.0 for record in records)
-        view = await self._view(model, since - LOOK_BACK_S)
+        view = await self._archive.view(model, since - LOOK_BACK_S)
         sending |= await self._ledger.submitting_bodies()
         known = await self._ledger.known_ids({row.request_id for row in view.rows})
         # A request of the same body that is just being sent has a row and no id yet: it is not ours to take.
         clear = [r for r in records if (r.model, compact(r.params)) not in sending]
         doubts = {r.key: self._doubt(r, view.skew_s) for r in clear}
         matching = match(list(doubts.values()), view.rows, known)
+        known |= {row.request_id for row in matching.adopted.values()}
         resolved: list[Resolved] = []
         for record in records:
             row = matching.adopted.get(record.key)
@@ -153,7 +147,7 @@ class Reconciler:
                 await self._ledger.requeue(record, event)
                 resolved.append(Resolved(record, StepResult(State.PENDING, event.at, reason=why)))
             else:
-                self._look_later(record, view.usable)
+                self._look_later(record, view.usable, busy=doubt is None)
         return resolved
 
     def _doubt(self, record: Record, skew_s: float) -> Doubt:
@@ -161,10 +155,10 @@ class Reconciler:
         return Doubt(record.key, record.model, record.params, since, since + self._rules.timeout_s)
 
     async def _why_absent(
-        self, record: Record, doubt: Doubt | None, view: _View, known: set[str], shown: bool
+        self, record: Record, doubt: Doubt | None, view: View, known: set[str], shown: bool
     ) -> str:
         """Why it is right to send the job again, or an empty text where it is not."""
-        if self._rules.on_doubt == "resubmit":
+        if self._rules.on_doubt == "resubmit" and record.requeues < RESUBMIT_LIMIT:
             return "sent again although it may have been accepted, as --on-doubt resubmit says"
         now = self.governor.now()
         if doubt is None or not view.whole or now < self._grace_ends(record):
@@ -186,13 +180,16 @@ class Reconciler:
             return ""
         return "the request history did not show it, twice after the time of grace: it was never accepted"
 
-    async def _is_reliable(self, record: Record, view: _View) -> bool:
-        """Whether the history shows our own requests of that time, as far as there are any."""
+    async def _is_reliable(self, record: Record, view: View) -> bool:
+        """Whether the history shows our own requests: all of that time, or the nearest of any."""
         at = record.submitted_at or 0.0
         until = self.governor.now() - self._rules.wait_s
         witnesses = await self._ledger.witnesses(record.model, at, at - LOOK_BACK_S, until)
-        shown = {row.request_id for row in view.rows}
-        return all(request_id in shown for request_id in witnesses)
+        if witnesses:
+            return {row.request_id for row in view.rows}.issuperset(witnesses)
+        # A history that has never shown anything of ours proves nothing by showing nothing.
+        nearest = await self._ledger.witnesses(record.model, at, at - WITNESS_LIFE_S, until, 1)
+        return bool(nearest) and (await self._archive.row(nearest[0]))[1] is not None
 
     def _grace_ends(self, record: Record) -> float:
         return (record.submitted_at or 0.0) + self._rules.timeout_s + self._rules.wait_s
@@ -200,13 +197,16 @@ class Reconciler:
     def _apart_s(self) -> float:
         return min(APART_S, self._rules.wait_s)
 
-    def _look_later(self, record: Record, usable: bool) -> None:
+    def _look_later(self, record: Record, usable: bool, busy: bool) -> None:
         case = self._cases[record.key]
         now = self.governor.now()
         grace_ends = self._grace_ends(record)
         if not usable:
-            case.closed = self._unusable >= UNUSABLE_LIMIT
-            case.next_look = now + min(UNUSABLE_WAIT_S * 2.0**self._unusable, UNUSABLE_CAP_S)
+            case.closed = self._archive.unusable >= UNUSABLE_LIMIT
+            case.next_look = now + self._archive.patience_s()
+        elif busy:
+            # Its like is being sent: that is over in a moment.
+            case.next_look = now + FIRST_LOOK_S
         elif now < grace_ends:
             case.next_look = min(now + case.interval_s, grace_ends + 0.1)
             case.interval_s *= LOOK_GROWTH
@@ -217,58 +217,88 @@ class Reconciler:
             case.closed = True
             case.next_look = now + max(self._rules.wait_s, FIRST_LOOK_S)
 
-    async def _adopt(self, record: Record, row: Row, view: _View) -> StepResult:
+    async def _adopt(self, record: Record, row: Row, view: View) -> StepResult:
         now = self.governor.now()
         submitted_at = (row.created or now) - view.skew_s
         deadline = submitted_at + self._rules.retention_s
         detail = "the request history has it: it was accepted"
-        if now < deadline or row.status not in ("COMPLETED", "FAILED"):
+        rows = [each for each in view.rows if each.request_id == row.request_id]
+        # An end without a file is none that the history could give back: its hour is looked at first.
+        ended = row.status == "FAILED" or any(
+            each.url for each in rows if each.status == "COMPLETED"
+        )
+        if now < deadline or not ended:
             event = Event(now, detail=detail, request_id=row.request_id)
             await self._ledger.find(record, submitted_at, deadline, event)
             return StepResult(State.SUBMITTED, reason=detail)
-        return await self._conclude(
-            record, row, [r for r in view.rows if r.request_id == row.request_id]
-        )
+        return await self._conclude(record, row, rows)
 
     async def _look_at_expired(self) -> list[Resolved]:
-        if self._rules.on_expired == "hold":
-            return []
         now = self.governor.now()
+        if self._rules.on_expired == "hold" or now < (self._expired_look or now):
+            return []
+        self._expired_look = None
         records = [
             record
             for record in await self._ledger.recoverable(now - FILE_LIFE_S)
             if record.key not in self._tried
         ]
-        resolved: list[Resolved] = []
-        for record in records:
-            self._tried.add(record.key)
-            result = await self._recover(record)
-            if result is not None:
-                resolved.append(Resolved(record, result))
+        resolved = await self._recover(records)
+        if left := [record for record in records if record.key not in self._tried]:
+            self._expired_tries += 1
+            if self._expired_tries < UNUSABLE_LIMIT:
+                self._expired_look = self.governor.now() + self._archive.patience_s()
+            else:
+                resolved += [found for each in left for found in await self._not_told(each)]
+        else:
+            self._expired_tries = 0
         return resolved
 
-    async def _recover(self, record: Record) -> StepResult | None:
-        """The outcome of an expired job, or None where the history does not tell it."""
-        answer = await self._ask(self._api.history_of(record.request_id or ""))
-        row = row_of(answer.body) if answer.status == 200 else None
-        if row is None and answer.status == 200:
-            found = rows_of(answer.body) or []
-            row = next((each for each in found if each.request_id == record.request_id), None)
-        if row is not None and row.status in ("COMPLETED", "FAILED"):
-            siblings = await self._siblings(record, row)
-            return await self._conclude(record, row, siblings)
-        if self._rules.on_expired != "resubmit":
-            return None
-        why = "sent again although it may have been paid for, as --on-expired resubmit says"
-        await self._ledger.requeue(record, Event(self.governor.now(), detail=why))
-        return StepResult(State.PENDING, self.governor.now(), reason=why)
+    async def _recover(self, records: list[Record]) -> list[Resolved]:
+        """What the history tells of expired jobs; those it could not be asked about are not tried."""
+        resolved: list[Resolved] = []
+        ended: dict[str, list[tuple[Record, Row]]] = defaultdict(list)
+        for record in records:
+            answered, row = await self._archive.row(record.request_id or "")
+            if not answered:
+                # It would be the same for all others, and each may take as long as a time-out.
+                break
+            if row is not None and row.status in ("COMPLETED", "FAILED"):
+                ended[record.model].append((record, row))
+            else:
+                resolved += await self._not_told(record)
+        for model, found in ended.items():
+            resolved += await self._bring_back(model, found)
+        return resolved
 
-    async def _siblings(self, record: Record, row: Row) -> list[Row]:
-        """All rows of a request: one for each of its outputs. By id the history gives only one."""
-        if row.status != "COMPLETED":
-            return [row]
-        view = await self._view(record.model, record.submitted_at or 0.0, stop_at=row.request_id)
-        return [each for each in view.rows if each.request_id == row.request_id] or [row]
+    async def _bring_back(self, model: str, found: list[tuple[Record, Row]]) -> list[Resolved]:
+        """Concludes ended requests. By id the history gives one row, its list one for each output."""
+        completed = [(record, row) for record, row in found if row.status == "COMPLETED"]
+        view = View(usable=True)
+        if completed:
+            since = min(record.submitted_at or 0.0 for record, _ in completed)
+            view = await self._archive.view(model, since, {row.request_id for _, row in completed})
+        resolved: list[Resolved] = []
+        for record, row in found:
+            rows = [each for each in view.rows if each.request_id == row.request_id] or [row]
+            if row.status == "COMPLETED" and not view.usable:
+                continue
+            if row.status == "COMPLETED" and not any(each.url for each in rows):
+                resolved += await self._not_told(record)
+                continue
+            self._tried.add(record.key)
+            resolved.append(Resolved(record, await self._conclude(record, row, rows)))
+        return resolved
+
+    async def _not_told(self, record: Record) -> list[Resolved]:
+        """The history does not bring an expired job back: it stays so, unless a rule says otherwise."""
+        self._tried.add(record.key)
+        if self._rules.on_expired != "resubmit":
+            return []
+        why = "sent again although it may have been paid for, as --on-expired resubmit says"
+        event = Event(self.governor.now(), detail=why)
+        await self._ledger.requeue(record, event)
+        return [Resolved(record, StepResult(State.PENDING, event.at, reason=why))]
 
     async def _conclude(self, record: Record, row: Row, rows: Sequence[Row]) -> StepResult:
         """The outcome of a job whose hour has passed, as the history tells it."""
@@ -293,45 +323,3 @@ class Reconciler:
         )
         await self._ledger.complete(record, json.dumps(body), event, row.cost)
         return StepResult(State.COMPLETED, cost=row.cost)
-
-    async def _view(self, model: str, since: float, stop_at: str | None = None) -> _View:
-        """The model's rows since a local time, page by page, until none can be missing."""
-        view = _View()
-        day = timedelta(days=1)
-        today = datetime.fromtimestamp(self.governor.now(), UTC).date()
-        first = datetime.fromtimestamp(since, UTC).date()
-        # A day more on both sides, for the server's own idea of the date.
-        dates = (max(first - day, today - 30 * day).isoformat(), (today + day).isoformat())
-        seen: set[tuple[str, str | None]] = set()
-        for number in range(1, PAGE_LIMIT + 1):
-            answer = await self._ask(self._api.history(HistoryQuery(*dates, model, number)))
-            page = rows_of(answer.body) if answer.status == 200 else None
-            if page is None:
-                self._unusable += 1
-                return _View()
-            self._unusable = 0
-            view.usable = True
-            if answer.server_time is not None:
-                view.skew_s = answer.server_time - self.governor.now()
-            fresh = [row for row in page if (row.request_id, row.url) not in seen]
-            seen.update((row.request_id, row.url) for row in fresh)
-            view.rows += fresh
-            passed = stop_at is not None and _has_passed(view.rows, stop_at)
-            if not fresh or passed or reaches_back(page, since + view.skew_s):
-                view.whole = True
-                return view
-        return view
-
-    async def _ask(self, request: Any) -> Answer:
-        await self.governor.turn(Urgency.ASIDE)
-        answer: Answer = await request
-        self._observer(Answered(Call.HISTORY, answer.status, answer.seconds))
-        if answer.status == 429:
-            self.governor.rate_limited(answer)
-        return answer
-
-
-def _has_passed(rows: Sequence[Row], request_id: str) -> bool:
-    """Whether the rows of a request have begun and ended, as far as these rows go."""
-    places = [place for place, row in enumerate(rows) if row.request_id == request_id]
-    return bool(places) and places[-1] < len(rows) - 1

@@ -1,0 +1,5 @@
+"""Asks the request history before anybody pays: what became of jobs in doubt, and of expired ones."""
+
+from runner.reconciler.reconciler import REQUEUE_LIMIT, DoubtRules, Reconciler, Resolved
+
+__all__ = ["REQUEUE_LIMIT", "DoubtRules", "Reconciler", "Resolved"]

@@ -1,0 +1,123 @@
+"""Reads the request history: one request by its id, or a model's rows page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from runner.api import Api, HistoryQuery
+from runner.events import Answered, Call, Observer
+from runner.governor import Governor, Urgency
+from runner.job import Answer
+from runner.policy.history import Row, reaches_back, row_of, rows_of
+
+PAGE_LIMIT = 200
+# A page that repeats what is known may be one that later requests have pushed down; two may not.
+STALE_LIMIT = 2
+BUSY_LIMIT = 3
+UNUSABLE_WAIT_S = 1.0
+UNUSABLE_CAP_S = 300.0
+# The API takes 31 days at most, the last of them being tomorrow.
+LONGEST_SPAN_DAYS = 29
+
+
+@dataclass(slots=True)
+class View:
+    """The rows of one model since some time; `whole` when none can be missing."""
+
+    rows: list[Row] = field(default_factory=list)
+    whole: bool = False
+    usable: bool = False
+    skew_s: float = 0.0
+
+
+class Archive:
+    """The request history as far as it can be read; `unusable` counts failures in a row."""
+
+    def __init__(self, api: Api, governor: Governor, observer: Observer) -> None:
+        self._api = api
+        self._governor = governor
+        self._observer = observer
+        self.unusable = 0
+
+    def patience_s(self) -> float:
+        """How long a history that cannot be used is left alone."""
+        return min(UNUSABLE_WAIT_S * 2.0 ** min(self.unusable, 16), UNUSABLE_CAP_S)
+
+    async def row(self, request_id: str) -> tuple[bool, Row | None]:
+        """Whether the history answers for one own request, and the row of it that it has."""
+        answer = await self._ask(partial(self._api.history_of, request_id))
+        if answer.status not in (200, 404):
+            self.unusable += 1
+            return False, None
+        return True, _row_in(answer, request_id)
+
+    async def view(self, model: str, since: float, until_passed: Collection[str] = ()) -> View:
+        """The model's rows since a local time, page by page, until none can be missing.
+
+        With `until_passed` it ends when the rows of all these requests have passed.
+        """
+        view = View()
+        dates, covers = self._dates(since)
+        seen: set[tuple[str, str | None]] = set()
+        stale = 0
+        for number in range(1, PAGE_LIMIT + 1):
+            query = HistoryQuery(*dates, model, number)
+            answer = await self._ask(partial(self._api.history, query))
+            page = rows_of(answer.body) if answer.status == 200 else None
+            if page is None:
+                self.unusable += 1
+                return View()
+            self.unusable = 0
+            view.usable = True
+            if answer.server_time is not None:
+                view.skew_s = answer.server_time - self._governor.now()
+            fresh = [row for row in page if (row.request_id, row.url) not in seen]
+            seen.update((row.request_id, row.url) for row in fresh)
+            view.rows += fresh
+            if not page or reaches_back(page, since + view.skew_s):
+                view.whole = covers
+                return view
+            # A server that does not turn the page shows the newest rows for ever, and never the older.
+            stale = 0 if fresh else stale + 1
+            if stale == STALE_LIMIT or _have_passed(view.rows, until_passed):
+                return view
+        return view
+
+    def _dates(self, since: float) -> tuple[tuple[str, str], bool]:
+        """The days to ask for, and whether they reach back as far as wanted."""
+        day = timedelta(days=1)
+        today = datetime.fromtimestamp(self._governor.now(), UTC).date()
+        # A day more on both sides, for the server's own idea of the date.
+        wanted = datetime.fromtimestamp(since, UTC).date() - day
+        first = max(wanted, today - LONGEST_SPAN_DAYS * day)
+        return (first.isoformat(), (today + day).isoformat()), first == wanted
+
+    async def _ask(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
+        """One answer of the history; a rate limit is waited out some times, for the page's sake."""
+        for _ in range(BUSY_LIMIT):
+            await self._governor.turn(Urgency.ASIDE)
+            answer = await request()
+            self._observer(Answered(Call.HISTORY, answer.status, answer.seconds))
+            if answer.status != 429:
+                break
+            self._governor.rate_limited(answer)
+        return answer
+
+
+def _row_in(answer: Answer, request_id: str) -> Row | None:
+    """The row of a request in the answer to the question for it."""
+    if answer.status != 200:
+        return None
+    row = row_of(answer.body)
+    found = rows_of(answer.body) or [] if row is None else [row]
+    return next((each for each in found if each.request_id == request_id), None)
+
+
+def _have_passed(rows: Sequence[Row], request_ids: Collection[str]) -> bool:
+    """Whether the rows of all these requests have begun and ended, as far as these rows go."""
+    if not request_ids or not rows or rows[-1].request_id in request_ids:
+        return False
+    return {row.request_id for row in rows}.issuperset(request_ids)

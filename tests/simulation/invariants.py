@@ -1,0 +1,302 @@
+"""What must be true after each life, and after the night: ledger, server and disk tell one story."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.ledger.records import compact
+from runner.policy.history import NEARBY_S
+from runner.reconciler import REQUEUE_LIMIT
+
+from .line import COMMIT_GRACE_S
+from .server import EPOCH, Request
+from .weather import RETENTION_S, TIMEOUT_S
+
+if TYPE_CHECKING:
+    from .night import Lived, Night
+
+# Turns are counted when they are granted; a commit lies between that and the request.
+SHORT_MINUTE_S = 59.0
+# Our clocks differ by so much from one life to the next.
+DRIFT_S = 10.0
+# Found out so long before its hour ends, a result can be collected.
+AMPLE_S = 45.0
+UNFINISHED = ("pending", "submitting", "submitted", "completed")
+
+
+@dataclass(slots=True)
+class Row:
+    """A job as the ledger has it, with all that ever happened to it."""
+
+    id: str
+    model: str
+    body: str
+    state: str
+    request_id: str | None
+    cost: float | None
+    requeues: int
+    attempts: list[tuple[float, str, str, str | None]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def ids(self) -> set[str]:
+        """Every request this job ever was."""
+        found = {request_id for *_, request_id in self.attempts if request_id}
+        return found | ({self.request_id} if self.request_id else set())
+
+    def times(self, text: str) -> int:
+        """How often something happened to it; `text` begins the action or its detail."""
+        return sum(text in (action, detail[: len(text)]) for _, action, detail, _ in self.attempts)
+
+
+def of_a_life(night: Night, lived: Lived) -> list[str]:
+    """What a life must not leave behind, however it ended."""
+    rows = _rows(night)
+    return [*_pace(lived), *_rest(lived), *_files(night, rows), *_ownership(night, rows)]
+
+
+def of_the_night(night: Night) -> list[str]:
+    """What must be true when all is calm and the last run has ended."""
+    rows = _rows(night)
+    night.told.states = dict(Counter(row.state for row in rows))
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.model, row.body].append(row)
+    accepted: dict[tuple[str, str], list[Request]] = defaultdict(list)
+    for request in night.server.own():
+        accepted[request.model, compact(request.body)].append(request)
+    found = [*_purse(night), *_unfinished(night, rows)]
+    for group, jobs in groups.items():
+        found += _paid_once(night, jobs, accepted[group])
+    for row in rows:
+        found += [*_story(night, row), *_outcome(night, row)]
+    return found
+
+
+def _rows(night: Night) -> list[Row]:
+    query = "SELECT job_key, id, model, params, state, request_id, cost, requeues FROM jobs ORDER BY job_key"
+    rows = {
+        key: Row(id, model, compact(json.loads(params)), *rest)
+        for key, id, model, params, *rest in night.disk.execute(query)  # noqa: A001
+    }
+    query = "SELECT job_key, at, action, coalesce(detail, ''), request_id FROM attempts ORDER BY attempt_key"
+    for key, *attempt in night.disk.execute(query):
+        rows[key].attempts.append(tuple(attempt))
+    for key, path in night.disk.execute("SELECT job_key, path FROM files ORDER BY job_key, n"):
+        rows[key].files.append(path)
+    return list(rows.values())
+
+
+def _pace(lived: Lived) -> Iterator[str]:
+    """Nothing leaves during a hold, and never more in a minute than was allowed."""
+    yield from lived.line.overruns
+    rpm = lived.life.rpm
+    for main in (True, False):
+        times = [sent.at for sent in lived.line.sent if sent.main is main]
+        if rpm is not None:
+            for first, last in zip(times, times[rpm:], strict=False):
+                if last - first < SHORT_MINUTE_S:
+                    yield f"{rpm + 1} requests in {last - first:.1f} s from {first:.1f} at {rpm} rpm"
+                    break
+
+
+def _rest(lived: Lived) -> Iterator[str]:
+    """A run that was told to end sends no more new jobs."""
+    death = lived.life.death
+    late = lived.began + death.at_s + COMMIT_GRACE_S
+    for sent in lived.line.sent:
+        if death.kind in ("drain", "stop") and sent.kind == "submit" and sent.at > late:
+            yield f"a job was sent at {sent.at:.1f}, after the signal at {late:.1f}"
+            break
+
+
+def _files(night: Night, rows: list[Row]) -> Iterator[str]:
+    """What is said to be saved is on disk, whole, and of this very request."""
+    for row in rows:
+        if row.state != "saved":
+            continue
+        request = night.server.requests.get(row.request_id or "")
+        if request is None or len(row.files) != len(request.urls):
+            yield f"{row.id} is saved with {len(row.files)} files; the server made {request}"
+        for path in row.files:
+            file = night.folder / path
+            if not file.exists():
+                if file.name not in night.lost_files:
+                    yield f"{row.id} is saved and {path} is not there"
+            elif row.request_id is None or f"/{row.request_id}/".encode() not in file.read_bytes():
+                yield f"{row.id} is {row.request_id}, and {path} holds another request's result"
+
+
+def _ownership(night: Night, rows: list[Row]) -> Iterator[str]:
+    """Every id in the ledger is a request of ours, of this job's body, and of no other job."""
+    owners: dict[str, str] = {}
+    for row in rows:
+        for request_id in row.ids:
+            request = night.server.requests.get(request_id)
+            if request is None or request.stranger:
+                yield f"{row.id} has {request_id}, which is not ours"
+            elif (request.model, compact(request.body)) != (row.model, row.body):
+                yield f"{row.id} has {request_id}, which is of another body"
+            if owners.setdefault(request_id, row.id) != row.id:
+                yield f"{request_id} belongs to {owners[request_id]} and {row.id}"
+
+
+def _purse(night: Night) -> Iterator[str]:
+    """No life spends or sends more than it was told."""
+    for number, lived in enumerate(night.lived):
+        sent = [request for request in night.server.own() if request.life == number]
+        if lived.life.limit is not None and len(sent) > lived.life.limit:
+            yield f"life {number} had {len(sent)} accepted, with a limit of {lived.life.limit}"
+        spent, budget = sum(request.cost for request in sent), lived.life.budget
+        # What may have been paid for a request that was sent again on demand is nowhere reserved.
+        told = "resubmit" in (lived.life.on_doubt, lived.life.on_expired)
+        if budget is not None and not told and spent > budget + 1e-6:
+            yield f"life {number} spent ${spent:.2f}, with a budget of ${budget:.2f}"
+
+
+def _unfinished(night: Night, rows: list[Row]) -> Iterator[str]:
+    """The last calm run leaves nothing to do."""
+    for row in rows:
+        if row.state in UNFINISHED:
+            yield f"{row.id} is left {row.state} by a calm run"
+    last = night.lived[-1].ending
+    if last is not None and (last.stopped or last.key_refused):
+        yield f"the calm run stopped early: {last.stopped}"
+
+
+def _told_again(night: Night, row: Row) -> int:
+    """How often a person or an option had the job sent again."""
+    lives = [lived.life for lived in night.lived]
+    told = any("resubmit" in (life.on_doubt, life.on_expired) for life in lives)
+    return row.times("retry") + told * row.times("sent again although")
+
+
+def _paid_once(night: Night, jobs: list[Row], accepted: list[Request]) -> Iterator[str]:
+    """One accepted POST a job, and every one of them known, where the history tells the truth."""
+    history = night.weather.history
+    again = sum(_told_again(night, row) for row in jobs)
+    # A history that denies what it accepted is believed once, and once more after each death.
+    misled = 0
+    if history.hides:
+        misled = sum(
+            REQUEUE_LIMIT * (1 + row.times("retry")) + row.times("the run ended between")
+            for row in jobs
+        )
+    names = ", ".join(row.id for row in jobs)
+    if len(accepted) > len(jobs) + again + misled:
+        yield f"{names}: paid {len(accepted)} times ({', '.join(r.id for r in accepted)})"
+    known = set().union(*(row.ids for row in jobs))
+    lost = [request.id for request in accepted if request.id not in known]
+    doubtful = sum(row.state == "in_doubt" for row in jobs)
+    allowed = again + misled + (0 if history.tells else doubtful)
+    if len(lost) > allowed:
+        yield f"{names}: nobody knows of {', '.join(lost)}; {doubtful} in doubt"
+    for row in jobs:
+        if row.state == "in_doubt" and history.tells and not lost and _is_provable(night, row):
+            yield f"{row.id} is left in doubt, and the history shows that it was not accepted"
+
+
+def _is_provable(night: Night, row: Row) -> bool:
+    """Whether the history, as it is, proves that a job in doubt was never accepted."""
+    if row.requeues >= REQUEUE_LIMIT:
+        return False
+    sent = max(_true_time(night, at) for at, action, *_ in row.attempts if action == "submitting")
+    of_model = [r for r in night.server.requests.values() if r.model == row.model]
+    # Another one of the same body about that time might be this one, for all that the history tells.
+    alike = any(
+        compact(r.body) == row.body and r.accepted_at > sent - NEARBY_S - DRIFT_S
+        for r in of_model
+        if r.stranger or r.id not in _known(night)
+    )
+    return not alike and any(r.accepted_at > sent + TIMEOUT_S + DRIFT_S for r in of_model)
+
+
+def _known(night: Night) -> set[str]:
+    return set[str]().union(*(row.ids for row in _rows(night)))
+
+
+def _story(night: Night, row: Row) -> Iterator[str]:
+    """Whatever was ever said of a job was true when it was said."""
+    request: Request | None = None
+    for at, action, detail, request_id in row.attempts:
+        if request_id and action != "retry":
+            request = night.server.requests.get(request_id)
+        if action == "submitting":
+            request = None
+        now = _true_time(night, at)
+        if request is None:
+            continue
+        says = f"{row.id} was said to be {action} at {now:.1f} ({detail}); the server has {request}"
+        blocked = "blocked" in request.error
+        if action == "expired" and now < request.accepted_at + RETENTION_S - DRIFT_S:
+            yield says
+        if action == "expired" and _is_needless(night, row, request, now):
+            yield f"{says}: it could have been collected"
+        if action == "completed" and (request.outcome, request.done_at > now + DRIFT_S) != (
+            "COMPLETED",
+            False,
+        ):
+            yield says
+        if action in ("failed", "blocked") and (request.outcome, blocked) != (
+            "FAILED",
+            action == "blocked",
+        ):
+            yield says
+
+
+def _true_time(night: Night, at: float) -> float:
+    return at - EPOCH - night.weather.skew_s
+
+
+def _is_needless(night: Night, row: Row, request: Request, now: float) -> bool:
+    """Whether a life could have collected this result without hurry, and had only to ask for it."""
+    wire = night.weather.wire
+    if wire.get_errors or wire.lost or wire.slow or wire.never_left or wire.outages or wire.rpm:
+        return False
+    known = min(
+        (_true_time(night, at) for at, *_, id in row.attempts if id == request.id),  # noqa: A001
+        default=now,
+    )
+    over = request.accepted_at + RETENTION_S
+    return any(
+        lived.life.rpm is None
+        and lived.life.death.kind in ("none", "step", "commit", "point")
+        and max(lived.began, known) + DRIFT_S < max(request.done_at, lived.began) < over - AMPLE_S
+        and now <= lived.ended + DRIFT_S
+        for lived in night.lived
+        if lived.ended > over
+    )
+
+
+def _outcome(night: Night, row: Row) -> Iterator[str]:
+    """What was made and is still kept is saved, and costs what the server charged."""
+    request = night.server.requests.get(row.request_id or "")
+    if request is None:
+        if row.state in ("saved", "blocked", "expired"):
+            yield f"{row.id} is {row.state} without a request"
+        return
+    says = f"{row.id} is {row.state}; the server has {request}"
+    if row.state in ("invalid", "in_doubt"):
+        yield says
+    kept = request.outcome == "COMPLETED" and night.server.keeps(request)
+    if kept and row.state != "saved" and (night.weather.history.tells or row.state != "expired"):
+        yield f"{says}: it is lost"
+    is_told = night.weather.history.tells and night.server.keeps(request)
+    if request.outcome == "FAILED" and is_told and row.state not in ("failed", "blocked"):
+        yield says
+    if row.state == "saved" and len(row.ids) == 1 and abs((row.cost or 0.0) - request.cost) > 1e-9:
+        yield f"{says}: the ledger says that it cost {row.cost}"
+    if row.state in ("failed", "blocked") and row.cost and len(row.ids) == 1:
+        yield f"{says}: a failed job costs nothing, and not {row.cost}"
+
+
+def stories(night: Night) -> Iterator[str]:
+    """What the ledger tells of each job, for whoever looks at one night."""
+    for row in _rows(night):
+        yield f"{row.id} {row.state} {row.request_id} {row.body}"
+        for at, action, detail, request_id in row.attempts:
+            yield f"    {_true_time(night, at):12.3f} {action} {request_id or ''} {detail}"

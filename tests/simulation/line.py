@@ -1,0 +1,160 @@
+"""What stands between one life and the server: the way there and back, with its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+
+from runner.api import HistoryQuery
+from runner.fetcher import FetchFailed
+from runner.job import Answer, Fault
+
+from .database import Dead
+from .loop import VirtualLoop
+from .server import WINDOW_S, Server
+from .weather import TIMEOUT_S
+
+# A turn is granted before the intent is committed, and the request leaves after that.
+COMMIT_GRACE_S = 2.0
+
+
+@dataclass(slots=True)
+class Sent:
+    """A request that left: when, what and whether the API's own host was meant."""
+
+    at: float
+    kind: str
+    main: bool
+
+
+@dataclass(slots=True)
+class Line:
+    """The API and the media host as one life sees them; also its `Api` and its `Fetcher`."""
+
+    server: Server
+    loop: VirtualLoop
+    rng: Random
+    life: int
+    dead: bool = False
+    sent: list[Sent] = field(default_factory=list)
+    held: tuple[float, float] = (0.0, 0.0)
+    lost: int = 0
+    overruns: list[str] = field(default_factory=list)
+
+    # The requests of `runner.api.Api`.
+
+    async def submit(self, model: str, params: Mapping[str, Any]) -> Answer:
+        """`POST /v2/{model}`."""
+        return await self._exchange("submit", lambda: self.server.submit(model, params, self.life))
+
+    async def status(self, request_id: str) -> Answer:
+        """`GET /v2/requests/{id}/status`."""
+        return await self._exchange("status", lambda: self.server.status(request_id))
+
+    async def result(self, request_id: str) -> Answer:
+        """`GET /v2/requests/{id}`."""
+        return await self._exchange("result", lambda: self.server.result(request_id))
+
+    async def credits(self) -> Answer:
+        """`GET /v1/get-user-credits`."""
+        return await self._exchange("credits", self.server.credits)
+
+    async def history(self, query: HistoryQuery) -> Answer:
+        """One page of the history."""
+        return await self._exchange("history", lambda: self.server.history(query))
+
+    async def history_of(self, request_id: str) -> Answer:
+        """One request's row."""
+        return await self._exchange("history", lambda: self.server.history_of(request_id))
+
+    # And the one of `runner.fetcher.Fetcher`.
+
+    async def fetch(self, url: str, part: Path) -> str | None:
+        """Writes a file, or only half of it."""
+        await self._sleep(self.rng.uniform(0.01, 1.0))
+        data = self.server.file(url)
+        if data is None:
+            raise FetchFailed("the media server answered HTTP 404", 404)
+        if not self.server.calm and self.rng.random() < self.server.weather.wire.media_errors:
+            part.write_bytes(data[: len(data) // 2])
+            raise FetchFailed("only half of the bytes came")
+        part.write_bytes(data)
+        return "video/mp4"
+
+    async def _exchange(self, kind: str, arrive: Callable[[], Answer]) -> Answer:
+        if self.dead:
+            raise Dead
+        main = kind != "history" or self.server.weather.history.same_host
+        self._witness(kind, main)
+        wire, calm, now = self.server.weather.wire, self.server.calm, self.loop.time()
+        outage = None if calm or not main else self._outage(now)
+        fates = self.rng.random(), self.rng.random(), self.rng.random()
+        uplink_s, downlink_s = self.rng.uniform(0.005, 0.4), self.rng.uniform(0.005, 0.4)
+        if outage == "refuse" or (not calm and fates[0] < wire.never_left):
+            await self._sleep(self.rng.choice((0.001, 1.0)))
+            self._log(kind, "never left")
+            return Answer(None, text="Cannot connect to host", fault=Fault.NEVER_LEFT)
+        if outage == "silence":
+            return await self._nothing(kind, TIMEOUT_S)
+        if outage is not None:
+            await self._sleep(uplink_s + downlink_s)
+            self._log(kind, outage)
+            return self.server.answer(int(outage))
+        if not calm and fates[1] < wire.slow:
+            uplink_s = self.rng.uniform(1.0, TIMEOUT_S)
+        box: list[tuple[Answer, float]] = []
+        # The server's own event: it arrives whether its sender still lives by then or not.
+        self.server.at(now + uplink_s, lambda: box.append((arrive(), self.server.reset_at)))
+        if not calm and fates[2] < wire.lost:
+            self.lost += 1
+            return await self._nothing(kind, self.rng.choice((uplink_s + 0.1, TIMEOUT_S)))
+        if uplink_s + downlink_s > TIMEOUT_S:
+            return await self._nothing(kind, TIMEOUT_S)
+        await self._sleep(uplink_s + downlink_s)
+        answer, reset_at = box[0]
+        self._log(kind, f"{answer.status} {answer.text[:80]}")
+        if answer.status == 429:
+            self._hold(reset_at)
+        return answer
+
+    async def _nothing(self, kind: str, after_s: float) -> Answer:
+        await self._sleep(after_s)
+        self._log(kind, "no answer")
+        return Answer(None, text="Connection reset by peer", fault=Fault.NO_ANSWER)
+
+    async def _sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        if self.dead:
+            raise Dead
+        self.server.advance(self.loop.time())
+
+    def _outage(self, now: float) -> str | None:
+        for outage in self.server.weather.wire.outages:
+            if outage.start <= now < outage.end:
+                return outage.kind
+        return None
+
+    def _witness(self, kind: str, main: bool) -> None:
+        now = self.loop.time()
+        self.sent.append(Sent(now, kind, main))
+        began, until = self.held
+        if main and began + COMMIT_GRACE_S < now < until:
+            self.overruns.append(f"{kind} left at {now:.1f}, held until {until:.1f}")
+
+    def _hold(self, reset: float) -> None:
+        """A 429 was read: what leaves before the time that it names is too early."""
+        now, form = self.loop.time(), self.server.weather.wire.reset_form
+        # Times are told in whole seconds, and without the Date header in a clock that we do not know.
+        slack_s = 1.0 if self.server.weather.dated else 8.0
+        until = now + WINDOW_S if form == "none" else reset - slack_s
+        began = self.held[0] if self.held[1] > now else now
+        if until > self.held[1]:
+            self.held = (began, until)
+
+    def _log(self, kind: str, text: str) -> None:
+        self.server.log(self.loop.time(), f"{kind}: {text}")

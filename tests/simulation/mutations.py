@@ -1,0 +1,261 @@
+"""Each safeguard broken on purpose: the proof that the simulation would notice.
+
+A mutation is a patch of the real code. It is caught when some night ends with a violation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from runner.engine import Engine
+from runner.engine.queues import Downloads
+from runner.governor import Governor
+from runner.job import Answer, StepResult
+from runner.ledger import Ledger, Record, queries
+from runner.ledger.connection import GroupCommit, Write
+from runner.policy.history import Doubt, Row
+from runner.policy.polling import PollSchedule
+from runner.policy.verdict import Meaning, Verdict, judge_submit
+from runner.reconciler import Reconciler
+from runner.submitter import Submitter
+
+from .night import Told, play
+from .weather import RETENTION_S
+
+NIGHTS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A safeguard, and the patches that break it."""
+
+    broken: str
+    patches: Callable[[], list[AbstractContextManager[Any]]]
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The code is broken within this block."""
+        with ExitStack() as stack:
+            for each in self.patches():
+                stack.enter_context(each)
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """Which night gave a mutation away, after how many, and how."""
+
+    mutation: Mutation
+    told: Told | None
+    nights: int
+
+
+def hunt(mutation: Mutation, nights: int = NIGHTS) -> Caught:
+    """Plays nights with the broken code until one shows it."""
+    with mutation.applied():
+        for seed in range(nights):
+            told = play(seed)
+            if told.violations:
+                return Caught(mutation, told, seed + 1)
+    return Caught(mutation, None, nights)
+
+
+async def _posts_first(self: Any, pending: Record) -> StepResult:
+    answer = await self._api.submit(pending.model, pending.params)
+    now = self._governor.now()
+    if not await self._ledger.begin_submit(pending, now, now + self._rules.retention_s):
+        return StepResult(None)
+    record = replace(pending, state="submitting", posts=pending.posts + 1)  # type: ignore[arg-type]
+    return await self._conclude(record, answer, judge_submit(answer))  # type: ignore[no-any-return]
+
+
+def _judging(changed: Callable[[Answer, Verdict], Meaning | None]) -> Callable[[Answer], Verdict]:
+    def judge(answer: Answer) -> Verdict:
+        verdict = judge_submit(answer)
+        meaning = changed(answer, verdict)
+        return verdict if meaning is None else Verdict(meaning, verdict.reason)
+
+    return judge
+
+
+def _never_left(answer: Answer, verdict: Verdict) -> Meaning | None:
+    return Meaning.NEVER_LEFT if verdict.meaning is Meaning.IN_DOUBT else None
+
+
+def _refused_504(answer: Answer, verdict: Verdict) -> Meaning | None:
+    return Meaning.REFUSED if answer.status == 504 else None
+
+
+async def _nothing_known(*_: Any) -> set[Any]:
+    return set()
+
+
+async def _nothing_looked_at(*_: Any) -> list[Any]:
+    return []
+
+
+async def _yes(*_: Any) -> bool:
+    return True
+
+
+async def _none_interrupted(*_: Any) -> int:
+    return 0
+
+
+async def _at_once(self: Any, write: Write) -> bool:
+    """Says that a write is durable while it still waits."""
+    future = self._loop.create_future()
+    self._waiting.append((write, future))
+    if not self._posted:
+        self._posted = True
+        self._loop.create_task(self._connection.call(self._flush))
+    return True
+
+
+_real_apply = Write.apply
+_STATE = re.compile(r"\s+AND state = (:before|'[a-z_]+')")
+
+
+def _applied_anyway(self: Write, database: Any) -> bool:
+    first, *others = self.statements
+    changed = (_STATE.sub("", first[0]), first[1])
+    return _real_apply(Write([changed, *others]), database)
+
+
+def _again_without_deadline(self: Any, key: int, flight: Any, now: float, wait_s: float) -> None:
+    flight.deadline = float("inf")
+    _real_again(self, key, flight, now, wait_s)
+
+
+_real_again = PollSchedule._again
+_real_view = Reconciler._view
+_real_ask = Reconciler._ask
+
+
+async def _no_siblings(self: Any, model: str, since: float, until_passed: Any = ()) -> Any:
+    view = await _real_view(self, model, since, until_passed)
+    if until_passed:
+        view.rows.clear()
+    return view
+
+
+async def _down_is_empty(self: Any, request: Any) -> Answer:
+    answer = await _real_ask(self, request)
+    return answer if answer.status == 200 else Answer(200, {"data": []})
+
+
+def _timeless(row: Row, doubt: Doubt) -> bool:
+    return row.created is not None
+
+
+def _skewed(self: Any, record: Record, skew_s: float) -> Doubt:
+    since = record.submitted_at or 0.0
+    return Doubt(record.key, record.model, record.params, since, since + self._rules.timeout_s)
+
+
+async def _unpolled(self: Any, resolved: Any) -> None:
+    self._moved(resolved.record, resolved.record.state, resolved.result)
+    self._pending.look_again()
+
+
+async def _no_scan(self: Any) -> None:
+    self._scanned = True
+
+
+def _query(name: str, old: str, new: str) -> Callable[[], list[AbstractContextManager[Any]]]:
+    query = getattr(queries, name)
+    assert old in query, f"{name} has no {old}"
+    return lambda: [patch.object(queries, name, query.replace(old, new))]
+
+
+def _set(target: str, value: Any) -> Callable[[], list[AbstractContextManager[Any]]]:
+    return lambda: [patch(target, value)]
+
+
+def _method(owner: type, name: str, value: Any) -> Callable[[], list[AbstractContextManager[Any]]]:
+    return lambda: [patch.object(owner, name, value)]
+
+
+def _all(
+    *parts: Callable[[], list[AbstractContextManager[Any]]],
+) -> Callable[[], list[AbstractContextManager[Any]]]:
+    return lambda: [each for part in parts for each in part()]
+
+
+MUTATIONS = (
+    Mutation("the intent is committed after the POST", _method(Submitter, "submit", _posts_first)),
+    Mutation(
+        "the request id is not committed",
+        _query("ACCEPT", "request_id = :request_id", "request_id = NULL"),
+    ),
+    Mutation(
+        "no answer means that it never left",
+        _set("runner.submitter.judge_submit", _judging(_never_left)),
+    ),
+    Mutation("a 504 means refused", _set("runner.submitter.judge_submit", _judging(_refused_504))),
+    Mutation(
+        "what was being sent at the death is sent again",
+        _query("DOUBT_INTERRUPTED", "'in_doubt'", "'pending'"),
+    ),
+    Mutation(
+        "what was being sent at the death is forgotten",
+        _method(Ledger, "doubt_interrupted", _none_interrupted),
+    ),
+    Mutation("known request ids are adopted", _method(Ledger, "known_ids", _nothing_known)),
+    Mutation(
+        "requests of bodies being sent are adopted",
+        _method(Ledger, "submitting_bodies", _nothing_known),
+    ),
+    Mutation("matching ignores time", _set("runner.policy.history._is_in_time", _timeless)),
+    Mutation("matching ignores how far clocks are apart", _method(Reconciler, "_doubt", _skewed)),
+    Mutation("there is no time of grace", _method(Reconciler, "_grace_ends", lambda *_: 0.0)),
+    Mutation(
+        "an empty history is believed at once",
+        _all(
+            _method(Reconciler, "_is_reliable", _yes),
+            _method(Reconciler, "_apart_s", lambda *_: 0.0),
+        ),
+    ),
+    Mutation("a history that is down is an empty one", _method(Reconciler, "_ask", _down_is_empty)),
+    Mutation("a denying history is believed for ever", _set("runner.reconciler.REQUEUE_LIMIT", 99)),
+    Mutation("a 404 inside the hour is believed at once", _set("runner.poller.NOT_FOUND_LIMIT", 1)),
+    Mutation(
+        "a start takes what is in flight for expired",
+        _set("runner.engine.engine.SURELY_OVER_S", -RETENTION_S),
+    ),
+    Mutation(
+        "expired jobs are never recovered",
+        _method(Reconciler, "_look_at_expired", _nothing_looked_at),
+    ),
+    Mutation(
+        "only one of several outputs is recovered", _method(Reconciler, "_view", _no_siblings)
+    ),
+    Mutation("polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline)),
+    Mutation("transitions do not compare the state", _method(Write, "apply", _applied_anyway)),
+    Mutation("a group is acknowledged before its commit", _method(GroupCommit, "commit", _at_once)),
+    Mutation("a 429 holds nothing", _method(Governor, "rate_limited", lambda self, _: self.now())),
+    Mutation("the rate is not counted", _set("runner.policy.pace.Pace.take", lambda *_: None)),
+    Mutation(
+        "a signal does not stop the sending",
+        _set("runner.engine.engine.Engine.is_draining", lambda _: False),
+    ),
+    Mutation("cost is counted twice", _query("COMPLETE", "+ :cost", "+ 2 * :cost")),
+    Mutation(
+        "what is in doubt is not reserved in the budget",
+        _set("runner.gate.OPEN_STATES", frozenset({"submitting", "submitted"})),
+    ),
+    Mutation(
+        "a block is called a failure",
+        _set("runner.policy.verdict.judge_failure", lambda _: Meaning.FAILED),
+    ),
+    Mutation(
+        "files do not get their names", _set("runner.downloader.put_in_place", lambda *_: None)
+    ),
+    Mutation("completed jobs of a dead run are forgotten", _method(Downloads, "_scan", _no_scan)),
+    Mutation("an adopted job is not polled", _method(Engine, "_resolved", _unpolled)),
+)

@@ -1,0 +1,384 @@
+"""The downloader: what is half stays out of sight, what is wrong is not kept, what is odd is said."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import io
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+from ledgers import NOW, StillGovernor, get, job, plan, sql
+from mediahost import MediaHost, reply, rest
+from PIL import Image
+
+from runner import fetcher as fetching
+from runner import media
+from runner.downloader import MEDIA_RETENTION_S, Downloader, part_name
+from runner.events import Noted
+from runner.fetcher import Fetcher
+from runner.job import Consequence, State
+from runner.ledger import Event, Ledger
+from runner.ledger.reading import attempts
+
+LOOPBACK = "http://127.0.0.1:1"
+TAG = {"ETag": '"v1"'}
+
+
+def picture(seed: int = 1, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    data = Random(seed).randbytes(40 * 30 * 3)
+    Image.frombytes("RGB", (40, 30), data).save(buffer, kind)
+    return buffer.getvalue()
+
+
+FOX = picture()
+INLINE = "data:image/png;base64," + base64.b64encode(FOX).decode()
+
+
+class Desk:
+    """A ledger, an output folder and a downloader between them."""
+
+    def __init__(self, ledger: Ledger, fetcher: Fetcher, output: Path) -> None:
+        self.ledger, self.output = ledger, output
+        self.governor = StillGovernor()
+        self.seen: list[Any] = []
+        self.downloader = Downloader(ledger, fetcher, self.governor, output, self.seen.append)
+
+    async def completed(self, *outputs: str, id_: str = "j0") -> int:
+        """Leads a job to completed; its result has these outputs."""
+        record = await get(self.ledger, id_)
+        await self.ledger.begin_submit(record, NOW, NOW + 3600)
+        await self.ledger.accept(await get(self.ledger, id_), f"r-{id_}", Event(NOW))
+        body = json.dumps({"status": "COMPLETED", "output": list(outputs)})
+        await self.ledger.complete(await get(self.ledger, id_), body, Event(NOW + 10), 0.02)
+        return (await get(self.ledger, id_)).key
+
+    @property
+    def files(self) -> list[str]:
+        found = (path for path in self.output.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.output).as_posix() for path in found)
+
+    async def story(self, id_: str = "j0") -> list[str]:
+        found = await attempts(self.ledger, (await get(self.ledger, id_)).key)
+        return [f"{attempt.action}: {attempt.detail}" for attempt in found]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.text for event in self.seen if isinstance(event, Noted) and event.warning]
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with (
+        await Ledger.open(tmp_path / "runner.db", durable=False) as ledger,
+        Fetcher(LOOPBACK) as fetcher,
+    ):
+        await plan(ledger, [job(number) for number in range(3)])
+        yield Desk(ledger, fetcher, tmp_path / "output")
+
+
+def half(body: bytes = FOX, **headers: str) -> Any:
+    return reply(body[: len(body) // 2], length=len(body), headers=headers or TAG, hang_s=0.05)
+
+
+# Between the tries of a run.
+
+
+async def test_a_transfer_that_broke_off_is_continued_by_the_next_try(desk: Desk) -> None:
+    async with MediaHost(half(), rest(FOX, len(FOX) // 2)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        result = await desk.downloader.save(key)
+        assert (result.state, result.consequence) == (State.COMPLETED, Consequence.NONE)
+        assert desk.files == [part_name("j0.{ext}", 0, key)]
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert host.headers[1]["range"] == f"bytes={len(FOX) // 2}-"
+    assert desk.files == ["j0.png"]
+    assert (desk.output / "j0.png").read_bytes() == FOX
+    assert "bytes came" in (await desk.story())[-2]
+
+
+async def test_the_last_try_of_a_run_leaves_nothing(desk: Desk) -> None:
+    async with MediaHost(half()) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        await desk.downloader.save(key)
+        assert len(desk.files) == 1
+        assert (await desk.downloader.save(key, last=True)).state is State.COMPLETED
+    assert desk.files == []
+
+
+async def test_files_of_a_killed_run_are_gone_before_anything_is_fetched(desk: Desk) -> None:
+    async with MediaHost(reply(status=500)) as host:
+        key = await desk.completed(host.origin + "/a.png", host.origin + "/b.png")
+        desk.output.mkdir()
+        for n in range(2):
+            (desk.output / part_name("j0.{ext}", n, key)).write_bytes(b"half")
+        other = desk.output / part_name("j0.{ext}", 0, key + 1)
+        other.write_bytes(b"of another job")
+        await desk.downloader.save(key)
+    assert desk.files == [other.name]
+
+
+async def test_what_a_killed_run_left_is_never_taken_for_the_beginning(desk: Desk) -> None:
+    async with MediaHost(reply(FOX, headers=TAG)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        desk.output.mkdir()
+        (desk.output / part_name("j0.{ext}", 0, key)).write_bytes(b"half of something else")
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert "range" not in host.headers[0]
+    assert (desk.output / "j0.png").read_bytes() == FOX
+
+
+async def test_a_rest_that_does_not_fit_is_found_out_and_fetched_anew(desk: Desk) -> None:
+    # The same tag for another picture: only who decodes the whole finds out.
+    lie = rest(picture(2)[: len(FOX)].ljust(len(FOX), b"."), len(FOX) // 2)
+    async with MediaHost(half(), lie, reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        await desk.downloader.save(key)
+        assert "does not decode" in (await desk.downloader.save(key)).reason
+        assert desk.files == []
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert ["range" in headers for headers in host.headers] == [False, True, False]
+    assert (desk.output / "j0.png").read_bytes() == FOX
+
+
+async def test_files_that_came_are_not_fetched_again_for_one_that_did_not(desk: Desk) -> None:
+    replies = reply(FOX), half(), rest(FOX, len(FOX) // 2)
+    async with MediaHost(*replies) as host:
+        key = await desk.completed(host.origin + "/a.png", host.origin + "/b.png")
+        await desk.downloader.save(key)
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert [path for path, _ in host.asked] == ["/a.png", "/b.png", "/b.png"]
+    assert desk.files == ["j0-1.png", "j0.png"]
+
+
+async def test_a_file_that_vanished_between_the_tries_is_fetched_again(desk: Desk) -> None:
+    async with MediaHost(reply(FOX), half(), reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png", host.origin + "/b.png")
+        await desk.downloader.save(key)
+        (desk.output / "j0.png").unlink()
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert desk.files == ["j0-1.png", "j0.png"]
+
+
+async def test_a_download_that_is_stopped_leaves_nothing(desk: Desk) -> None:
+    async with MediaHost(reply(FOX[:99], length=len(FOX), hang_s=9)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        with anyio.move_on_after(0.2):
+            await desk.downloader.save(key)
+        assert desk.files == []
+    assert (await get(desk.ledger)).state is State.COMPLETED
+
+
+async def test_media_that_are_gone_for_good_leave_nothing_and_end_the_job(desk: Desk) -> None:
+    async with MediaHost(half(), reply(status=404)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        await desk.downloader.save(key)
+        desk.governor.time += MEDIA_RETENTION_S + 1
+        assert (await desk.downloader.save(key)).state is State.EXPIRED
+    assert desk.files == []
+
+
+# Wrong media.
+
+PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("body", "declared", "words"),
+    [
+        (PAGE, "text/html; charset=utf-8", "HTML page"),
+        (PAGE, "image/png", "HTML page"),
+        (b'{"error": "no"}', "image/png", "holds no picture"),
+        (b'{"error": "no"}', "application/json", "holds no picture"),
+        (b"<?xml version='1.0'?><Error/>", "application/xml", "holds no picture"),
+        (b"", "image/png", "empty"),
+        (FOX[: len(FOX) // 2], "image/png", "does not decode"),
+        (FOX[:300] + bytes(len(FOX) - 300), "image/png", "does not decode"),
+    ],
+)
+async def test_what_is_no_picture_is_not_saved_as_one(
+    desk: Desk, body: bytes, declared: str, words: str
+) -> None:
+    headers = {"Content-Type": declared, **TAG}
+    async with MediaHost(reply(body, headers=headers), reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        result = await desk.downloader.save(key)
+        assert (result.state, words in result.reason) == (State.COMPLETED, True)
+        assert desk.files == []
+        # Nothing of it is continued: it was whole, and wrong.
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert "range" not in host.headers[1]
+
+
+@pytest.mark.parametrize("declared", ["text/html", "text/plain", "application/json", "video/mp4"])
+async def test_a_whole_picture_is_saved_whatever_it_is_declared_as(
+    desk: Desk, declared: str
+) -> None:
+    async with MediaHost(reply(FOX, headers={"Content-Type": declared})) as host:
+        key = await desk.completed(host.origin + "/a.jpg")
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert desk.files == ["j0.png"]
+
+
+# Data URLs.
+
+
+async def test_a_data_url_is_saved_without_asking_anybody(desk: Desk) -> None:
+    key = await desk.completed("data:image/jpeg;base64," + base64.b64encode(FOX).decode())
+    assert (await desk.downloader.save(key)).state is State.SAVED
+    assert (desk.output / "j0.png").read_bytes() == FOX
+    ((url,),) = await sql(desk.ledger, "SELECT url FROM files")
+    assert url is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["data:image/png;base64,###", "data:image/png;base64,AAA", "data:image/png,x", "data:,",
+     "data:image/png;base64," + base64.b64encode(FOX[:500]).decode()],
+)  # fmt: skip
+async def test_a_broken_data_url_is_not_saved(desk: Desk, url: str) -> None:
+    key = await desk.completed(url)
+    assert (await desk.downloader.save(key)).state is State.COMPLETED
+    assert desk.files == []
+
+
+# The disk.
+
+
+async def test_a_file_larger_than_the_room_pauses_the_run(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    async with MediaHost(reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        result = await desk.downloader.save(key)
+    assert (result.state, result.consequence) == (State.COMPLETED, Consequence.PAUSE)
+    assert "is full" in result.reason
+    assert "make room and run again" in result.reason
+    assert desk.files == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+async def test_a_disk_that_fills_up_pauses_the_run_and_keeps_nothing_half(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    write = os.write
+
+    def full(file: int, data: Any) -> int:
+        if os.fstat(file).st_size:
+            raise OSError(code, os.strerror(code))
+        return write(file, data[:100])
+
+    async with MediaHost(reply(FOX, headers=TAG)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        with monkeypatch.context() as patched:
+            patched.setattr(fetching, "os", SimpleNamespace(**{**vars(os), "write": full}))
+            result = await desk.downloader.save(key)
+        assert result.consequence is Consequence.PAUSE
+        assert desk.files == []
+        assert "is full" in (await desk.story())[-1]
+        assert (await desk.downloader.save(key)).state is State.SAVED
+    assert "range" not in host.headers[1]
+
+
+@pytest.mark.parametrize("output", ["a text", INLINE])
+async def test_a_full_disk_pauses_the_run_for_what_is_not_fetched_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    key = await desk.completed(output)
+    monkeypatch.setattr(media, "os", SimpleNamespace(**{**vars(os), "fsync": full}))
+    assert (await desk.downloader.save(key)).consequence is Consequence.PAUSE
+    assert desk.files == []
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
+async def test_a_folder_that_cannot_be_written_pauses_the_run(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def closed(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    key = await desk.completed("a text")
+    monkeypatch.setattr(Path, "mkdir", closed)
+    result = await desk.downloader.save(key)
+    assert result.consequence is Consequence.PAUSE
+    assert "make it writable" in result.reason
+
+
+async def test_another_trouble_of_the_disk_is_this_jobs_own(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    key = await desk.completed("a text")
+    monkeypatch.setattr("runner.downloader.put_in_place", broken)
+    result = await desk.downloader.save(key)
+    assert (result.state, result.consequence) == (State.COMPLETED, Consequence.NONE)
+    assert desk.files == []
+
+
+# The same file again.
+
+
+async def test_one_file_for_different_prompts_is_flagged_once_and_saved(desk: Desk) -> None:
+    async with MediaHost(reply(FOX)) as host:
+        for number in range(3):
+            key = await desk.completed(host.origin + f"/{number}.png", id_=f"j{number}")
+            assert (await desk.downloader.save(key)).state is State.SAVED
+    assert desk.files == ["j0.png", "j1.png", "j2.png"]
+    assert desk.warnings == ["2 different prompts gave the same file j1.png: a placeholder?"]
+    flags = [[line for line in await desk.story(f"j{n}") if "flagged" in line] for n in range(3)]
+    assert flags[0] == []
+    assert flags[1] == ["flagged: the file of another request, job j0: perhaps a placeholder"]
+    assert len(flags[2]) == 1
+
+
+async def test_repeats_of_one_request_may_give_one_file(desk: Desk) -> None:
+    same = {"prompt": "the same", "seed": 7}
+    repeats = [job(n, id=f"r{n}", params=same, repeat=n) for n in range(3)]
+    await plan(desk.ledger, repeats)
+    async with MediaHost(reply(FOX)) as host:
+        for number in range(3):
+            key = await desk.completed(host.origin + f"/{number}.png", id_=f"r{number}")
+            await desk.downloader.save(key)
+        assert desk.warnings == []
+        key = await desk.completed(host.origin + "/9.png", id_="j0")
+        await desk.downloader.save(key)
+    assert desk.warnings == ["2 different prompts gave the same file j0.png: a placeholder?"]
+
+
+async def test_equal_texts_are_no_placeholders(desk: Desk) -> None:
+    for number in range(2):
+        await desk.downloader.save(await desk.completed("yes", id_=f"j{number}"))
+    assert desk.files == ["j0.txt", "j1.txt"]
+    assert desk.warnings == []
+
+
+async def test_the_same_file_twice_in_one_job_is_no_placeholder(desk: Desk) -> None:
+    async with MediaHost(reply(FOX)) as host:
+        await desk.downloader.save(await desk.completed(host.origin + "/a", host.origin + "/b"))
+    assert desk.warnings == []
+
+
+async def test_files_of_different_prompts_that_come_together_are_flagged(desk: Desk) -> None:
+    async with MediaHost(reply(FOX)) as host:
+        keys = [await desk.completed(host.origin + "/a.png", id_=f"j{n}") for n in range(3)]
+        async with anyio.create_task_group() as group:
+            for key in keys:
+                group.start_soon(desk.downloader.save, key)
+    assert len(desk.warnings) == 1
+    stories = [line for n in range(3) for line in await desk.story(f"j{n}") if "flagged" in line]
+    assert len(stories) == 2
