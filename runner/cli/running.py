@@ -5,22 +5,19 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
 import click
 
-from runner.api import Access, Api
 from runner.cli.closing import Begun, close_run, exit_status
 from runner.cli.options import Place
 from runner.cli.session import (
-    SANDBOX_KEY,
     Prepared,
     Workplace,
     adopt,
@@ -30,26 +27,15 @@ from runner.cli.session import (
     workplace,
 )
 from runner.cli.watching import Watcher, watcher
-from runner.downloader import Downloader
-from runner.engine import Bounds, Engine, Steps
-from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError, StoppedEarly
-from runner.events import Ending, Noted, Observer
-from runner.fetcher import Fetcher
-from runner.gate import Gate
+from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError
+from runner.events import Ending, Noted
 from runner.governor import Governor
 from runner.inventory import Inventory
 from runner.job import State
 from runner.ledger import Counts, Ledger, LedgerLock
-from runner.ledger.reading import counts, model_history
-from runner.policy.admission import Admission
-from runner.policy.breaker import Breaker
-from runner.policy.budget import Budget
+from runner.ledger.reading import counts
 from runner.policy.pace import Pace
-from runner.poller import Poller
-from runner.reconciler import DoubtRules, Reconciler
 from runner.report.tally import Heading, Tally
-from runner.submitter import SubmitRules, Submitter
-from runner.treasurer import Treasurer
 
 # A manifest that is read in a moment needs no word about it.
 SLOW_PLANNING_JOBS = 50_000
@@ -87,9 +73,25 @@ class RunOptions:
 class _Control:
     """What signals act on: the engine, once there is one; what comes before it until then."""
 
-    engine: Engine | None = None
+    engine: Stoppable | None = None
     signals: int = 0
     start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    def take(self, engine: Stoppable) -> None:
+        """From here on signals are for the engine; one that came just before as well."""
+        self.engine = engine
+        if self.signals:
+            engine.drain("a signal")
+
+
+class Stoppable(Protocol):
+    """An engine, as far as signals are concerned."""
+
+    def drain(self, reason: str) -> None:
+        """No new submits; what is in flight is finished."""
+
+    def stop(self, reason: str) -> None:
+        """Ends at once."""
 
 
 def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> int:
@@ -172,104 +174,42 @@ async def _on_ledger(
     tally = _tally(before, begun, at)
     display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
     ending = Ending()
-    if await _has_work(ledger, prepared, at, before):
+    if _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before):
+        from runner.cli.working import Task, work
+
+        task = Task(prepared.keys, options.limit, options.wait_for_credits)
         with display:
             _tell(display, prepared, doubtful)
-            ending = await _work(ledger, at, options, prepared, display, control)
+            ending = await work(ledger, at, task, display.see, control.take)
     progress = tally.at(time.time())
     summary = await close_run(ledger, at, begun, ending, progress)
     return exit_status(summary, as_json=options.as_json)
 
 
-async def _has_work(
-    ledger: Ledger, prepared: Prepared, at: Workplace, before: dict[str, Counts]
-) -> bool:
-    """Whether anything is left to do, be it only to look for files. Raises MissingKeyError."""
-    needs_api = any(
-        entry.states.get(state, 0)
-        for entry in before.values()
-        for state in (State.PENDING, State.SUBMITTED, State.IN_DOUBT, State.EXPIRED)
-    )
-    if needs_api and at.settings.api.key is None and not at.simulated:
+def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:
+    """Whether anything is left to send or to ask for. Raises MissingKeyError."""
+    if not _any_in(before, State.PENDING, State.SUBMITTED, State.IN_DOUBT, State.EXPIRED):
+        return False
+    if at.settings.api.key is None and not at.simulated:
         raise MissingKeyError(
             "no API key: set SEGMIND_API_KEY or `api.key` in the config, or try it with --sandbox"
         )
-    return needs_api or any(
-        entry.states.get(state, 0)
-        for entry in before.values()
-        for state in (State.COMPLETED, State.SAVED, State.EXPIRED)
-    )
+    return True
 
 
-async def _work(
-    ledger: Ledger,
-    at: Workplace,
-    options: RunOptions,
-    prepared: Prepared,
-    display: Watcher,
-    control: _Control,
-) -> Ending:
-    settings = at.settings
-    async with AsyncExitStack() as stack:
-        access = await stack.enter_async_context(_access(at))
-        api = await stack.enter_async_context(Api(access))
-        fetcher = await stack.enter_async_context(Fetcher(access.base_url))
-        rng, see, run = Random(), display.see, settings.run
-        governor = Governor(Pace(settings.api.rpm), rng, see)
-        rules = SubmitRules(settings.run.submit_attempts, settings.run.retention_s)
-        doubt = DoubtRules(
-            run.on_doubt, run.on_expired, run.doubt_wait_s, settings.api.timeout_s, run.retention_s
-        )
-        steps = Steps(
-            Submitter(ledger, api, governor, rules, rng, see),
-            Poller(ledger, api, governor, rng, see),
-            Downloader(ledger, fetcher, governor, at.output, see),
-            Inventory(ledger, governor, at.output),
-            Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),
-            Treasurer(api, governor, see),
-        )
-        bounds = Bounds(run.download_attempts, run.drain_s, options.wait_for_credits)
-        gate = await _gate(ledger, at, options)
-        engine = Engine(ledger, governor, steps, gate, bounds, prepared.keys, see)
-        await engine.recover()
-        control.engine = engine
-        if control.signals:
-            engine.drain("a signal")
-        return await engine.run()
+async def _lacks_files(
+    ledger: Ledger, at: Workplace, prepared: Prepared, before: dict[str, Counts]
+) -> bool:
+    """Whether files are still to be fetched, or are gone from the disk."""
+    if _any_in(before, State.COMPLETED):
+        return True
+    governor = Governor(Pace(), Random(), lambda _: None)
+    found = [each async for each in Inventory(ledger, governor, at.output).take(prepared.keys)]
+    return bool(found)
 
 
-@asynccontextmanager
-async def _access(at: Workplace) -> AsyncIterator[Access]:
-    """Where the API is: the configured one, or a sandbox in this process."""
-    api = at.settings.api
-    if not at.simulated:
-        key = api.key.get_secret_value() if api.key is not None else ""
-        yield Access(api.base_url, api.history_url, key, api.timeout_s)
-        return
-    from runner.sandbox import Options, Sandbox
-
-    # The journal lets a run that was killed find its requests again, as the real API would.
-    options = Options(rpm=api.rpm, journal=at.ledger.with_name(at.ledger.name + ".journal"))
-    async with Sandbox(options) as sandbox:
-        yield Access(sandbox.url, sandbox.url, SANDBOX_KEY, api.timeout_s)
-
-
-async def _gate(ledger: Ledger, at: Workplace, options: RunOptions) -> Gate:
-    """What is let in: as many as can be collected in time, and as much as may be spent."""
-    run, rpm = at.settings.run, at.settings.api.rpm
-    history = await model_history(ledger)
-    known = {model: found.cost for model, found in history.items() if found.cost is not None}
-    admission = Admission(run.concurrency, rpm, run.retention_s, time.time())
-    return Gate(
-        admission, Budget(run.budget, {**run.prices, **known}), Breaker(run.breaker), options.limit
-    )
-
-
-def _history_governor(access: Access, governor: Governor, at: Workplace, see: Observer) -> Governor:
-    """The history's own budget, unless it is on the API's own host."""
-    if access.history_url == access.base_url:
-        return governor
-    return Governor(Pace(at.settings.api.rpm), Random(), see)
+def _any_in(before: dict[str, Counts], *states: State) -> bool:
+    return any(entry.states.get(state, 0) for entry in before.values() for state in states)
 
 
 def _is_simulated(at: Workplace) -> bool:
@@ -309,6 +249,3 @@ def _planning_progress(options: RunOptions) -> Any:
             click.echo(f"reading the manifest: {count:,} jobs", err=True)
 
     return tell
-
-
-__all__ = ["RunOptions", "StoppedEarly", "run_manifests"]

@@ -106,7 +106,9 @@ class Line:
             self._log(kind, outage)
             return self.server.answer(int(outage))
         if not calm and fates[1] < wire.slow:
-            uplink_s = self.rng.uniform(1.0, TIMEOUT_S)
+            slow_s = self.rng.uniform(1.0, TIMEOUT_S)
+            is_up = self.rng.random() < 0.5
+            uplink_s, downlink_s = (slow_s, downlink_s) if is_up else (uplink_s, slow_s)
         box: list[tuple[Answer, float]] = []
         # The server's own event: it arrives whether its sender still lives by then or not.
         self.server.at(now + uplink_s, lambda: box.append((arrive(), self.server.reset_at)))

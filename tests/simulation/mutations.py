@@ -22,6 +22,7 @@ from runner.policy.history import Doubt, Row
 from runner.policy.polling import PollSchedule
 from runner.policy.verdict import Meaning, Verdict, judge_submit
 from runner.reconciler import Reconciler
+from runner.reconciler.archive import Archive
 from runner.submitter import Submitter
 
 from .night import Told, play
@@ -133,8 +134,8 @@ def _again_without_deadline(self: Any, key: int, flight: Any, now: float, wait_s
 
 
 _real_again = PollSchedule._again
-_real_view = Reconciler._view
-_real_ask = Reconciler._ask
+_real_view = Archive.view
+_real_ask = Archive._ask
 
 
 async def _no_siblings(self: Any, model: str, since: float, until_passed: Any = ()) -> Any:
@@ -221,8 +222,8 @@ MUTATIONS = (
             _method(Reconciler, "_apart_s", lambda *_: 0.0),
         ),
     ),
-    Mutation("a history that is down is an empty one", _method(Reconciler, "_ask", _down_is_empty)),
-    Mutation("a denying history is believed for ever", _set("runner.reconciler.REQUEUE_LIMIT", 99)),
+    Mutation("a history that is down is an empty one", _method(Archive, "_ask", _down_is_empty)),
+    Mutation("a denying history is believed for ever", _set("runner.reconciler.reconciler.REQUEUE_LIMIT", 99)),
     Mutation("a 404 inside the hour is believed at once", _set("runner.poller.NOT_FOUND_LIMIT", 1)),
     Mutation(
         "a start takes what is in flight for expired",
@@ -233,7 +234,7 @@ MUTATIONS = (
         _method(Reconciler, "_look_at_expired", _nothing_looked_at),
     ),
     Mutation(
-        "only one of several outputs is recovered", _method(Reconciler, "_view", _no_siblings)
+        "only one of several outputs is recovered", _method(Archive, "view", _no_siblings)
     ),
     Mutation("polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline)),
     Mutation("transitions do not compare the state", _method(Write, "apply", _applied_anyway)),

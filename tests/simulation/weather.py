@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -139,7 +139,6 @@ class Weather:
     strangers: tuple[tuple[float, str, dict[str, Any]], ...]
     attempts: int = 4
     breaker: int = 10
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def draw(seed: int) -> Weather:
@@ -154,7 +153,7 @@ def draw(seed: int) -> Weather:
         _life(rng, sum(models[model].cost for _, model, _ in jobs))
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))
     )
-    return Weather(
+    weather = Weather(
         seed=seed,
         jobs=jobs,
         models=models,
@@ -171,6 +170,83 @@ def draw(seed: int) -> Weather:
         strangers=_strangers(rng, jobs),
         breaker=rng.choice((0, 10)),
     )
+    theme = rng.choice((None,) * 8 + (_twins, _crowd, _late, _patience))
+    return weather if theme is None else theme(rng, weather)
+
+
+# Coincidences that would be rare, were they left to chance.
+
+
+def _twins(rng: Random, weather: Weather) -> Weather:
+    """Equal requests at once, some of them in doubt while others are being sent."""
+    slug, body = weather.jobs[0][1:]
+    jobs = tuple((f"j{number}", slug, body) for number in range(rng.randint(3, 10)))
+    life = replace(weather.lives[0], concurrency=8, rpm=None, limit=None, budget=None, death=Death())
+    return replace(
+        weather,
+        jobs=jobs,
+        lives=(life, *weather.lives),
+        wire=replace(weather.wire, gateway=0.4, slow=0.5, outages=()),
+        history=History(page=rng.choice((2, 100))),
+    )
+
+
+def _crowd(rng: Random, weather: Weather) -> Weather:
+    """Many jobs wait for their turn while others come back from doubt."""
+    slug = weather.jobs[0][1]
+    jobs = tuple((f"j{number}", slug, {"prompt": f"picture {number}"}) for number in range(24))
+    life = replace(weather.lives[0], concurrency=30, rpm=6, limit=None, budget=None, death=Death())
+    return replace(
+        weather,
+        jobs=jobs,
+        lives=(replace(life, on_doubt="reconcile"),),
+        models={slug: replace(weather.models[slug], queue_s=(0.1, 5.0)) for slug in weather.models},
+        wire=Wire(gateway=0.6),
+        history=History(),
+        doubt_wait_s=60.0,
+        strangers=(),
+    )
+
+
+def _late(rng: Random, weather: Weather) -> Weather:
+    """Rows come late, and runs begin while they are missing."""
+    lives = tuple(
+        replace(
+            life,
+            death=Death("stop", at_s=rng.uniform(1.0, 30.0)),
+            pause_s=rng.uniform(1.0, 40.0),
+            on_doubt="reconcile",
+            rpm=None,
+            limit=None,
+            budget=None,
+        )
+        for life in weather.lives * 2
+    )
+    return replace(
+        weather,
+        lives=lives,
+        wire=Wire(lost=0.4, gateway=0.2),
+        history=History(late_s=0.95),
+        doubt_wait_s=120.0,
+    )
+
+
+def _patience(rng: Random, weather: Weather) -> Weather:
+    """Nothing goes wrong but that the history is down, and results come shortly before they go."""
+    models = {
+        slug: replace(model, queue_s=(100.0, 550.0), work_s=(0.5, 1.0))
+        for slug, model in weather.models.items()
+    }
+    life = Life(concurrency=30, pause_s=10.0)
+    return replace(
+        weather,
+        models=models,
+        lives=(life,),
+        wire=Wire(),
+        history=History(down=((0.0, float("inf")),), mends=False),
+        credit=None,
+        closes=None,
+    )
 
 
 def _some(rng: Random, share: float, value: Any, otherwise: Any) -> Any:
@@ -179,14 +255,11 @@ def _some(rng: Random, share: float, value: Any, otherwise: Any) -> Any:
 
 
 def _model(rng: Random, slug: str) -> Model:
-    queue, work = (
-        rng.choice(((1, 4), (1, 20), (5, 60), (50, 350), (300, 900))),
-        rng.choice((2, 10, 40)),
-    )
+    queue, work = rng.choice((4, 20, 60, 350, 900)), rng.choice((2, 10, 40))
     return Model(
         slug,
-        (0.1, float(queue[1])),
-        (0.5, float(work)),
+        queue_s=(0.1, float(queue)),
+        work_s=(0.5, float(work)),
         failing=_some(rng, 0.3, lambda: rng.uniform(0.0, 0.3), 0.0),
         blocking=_some(rng, 0.3, lambda: rng.uniform(0.0, 0.3), 0.0),
         outputs=rng.choice((1, 1, 1, 3)),
