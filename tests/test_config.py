@@ -307,3 +307,11 @@ def test_every_key_of_the_schema_has_a_description() -> None:
 def test_the_shipped_schema_is_up_to_date() -> None:
     shipped = ROOT / "schemas" / "config.json"
     assert json.loads(shipped.read_text(encoding="utf-8")) == config_schema()
+
+
+def test_a_key_whose_variable_is_not_set_is_no_key(tmp_path: Path):
+    config = tmp_path / "config.yaml"
+    config.write_text("api: {key: '${NO_SUCH_VARIABLE}'}\n", "utf-8")
+
+    assert load_settings(config, {}, {}).api.key is None
+    assert load_settings(config, {"SEGMIND_API_KEY": "SG_1"}, {}).api.key is not None

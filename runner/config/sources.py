@@ -102,6 +102,8 @@ def _from_file(
         try:
             found = _Given(_filled(each, environ), str(path), line, dotted)
         except ValueError as error:
+            if dotted == "api.key":
+                continue  # without its variable there is no key, and whoever needs one says so
             problems.append(found.problem(str(error)))
         if dotted == "api.key" and isinstance(found.value, str) and not found.value.strip():
             continue  # an empty key is none: the environment's counts
