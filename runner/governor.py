@@ -18,6 +18,8 @@ from runner.policy.pace import Pace, hold_until
 JITTER_S = (0.05, 0.75)
 # One process after the other must not wake for every short pause of the network.
 UNREACHABLE_CAP_S = 60.0
+# Less than this is a clock that is being adjusted, not one that was set.
+SET_BACK_S = 1.0
 
 
 class Clock:
@@ -72,11 +74,20 @@ class Governor:
         self._numbers = itertools.count()
         self._bell = Bell()
         self._streak = 0
+        self._correction_s = 0.0
+        self._latest = (self._clock.wall(), self._clock.monotonic())
         self.ever_reached = False
 
     def now(self) -> float:
-        """Epoch seconds."""
-        return self._clock.wall()
+        """Epoch seconds. A clock that is set back in a run would put off all that is due by as much."""
+        passed = self._clock.monotonic()
+        now = self._clock.wall() + self._correction_s
+        expected = self._latest[0] + passed - self._latest[1]
+        if now < self._latest[0] - SET_BACK_S:
+            self._correction_s += expected - now
+            now = expected
+        self._latest = (now, passed)
+        return now
 
     async def sleep(self, seconds: float) -> None:
         """Waits; everything in a run that waits for time waits here."""

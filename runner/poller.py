@@ -19,6 +19,8 @@ from runner.policy.verdict import Meaning, Verdict, judge_poll
 NOT_FOUND_LIMIT = 4
 # How long the API may stay silent after the hour before a job counts as expired.
 SILENCE_S = 300.0
+# A job that is taken in later than this was left by an earlier run, or found in the history.
+PROMPT_S = 60.0
 
 
 class Poller:
@@ -40,10 +42,13 @@ class Poller:
 
     def watch(self, record: Record) -> None:
         """Takes in a submitted job."""
-        started = record.submitted_at or self._governor.now()
+        now = self._governor.now()
+        # Never in the future: a clock that was set back since would put the first question off.
+        started = min(record.submitted_at or now, now)
         deadline = record.deadline or started
         self._records[record.key] = record
-        self.schedule.add(record.key, record.model, started, deadline)
+        teaches = now - started < PROMPT_S
+        self.schedule.add(record.key, record.model, started, deadline, teaches=teaches)
 
     def take(self) -> Record | None:
         """The job most worth a request now, or None."""

@@ -261,7 +261,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--lost-answers", type=float, default=0.05, help="accepted, never answered")
-    parser.add_argument("--error-rate", type=float, default=0.01, help="answered 500, 502 or 503")
+    parser.add_argument("--error-rate", type=float, default=0.0, help="answered 500, 502 or 503")
     parser.add_argument("--history", choices=("on", "down"), default="on")
     parser.add_argument("--history-delay", type=float, default=0.0, help="seconds a row is late")
     parser.add_argument("--doubt-wait", default="4s", help="run.doubt_wait of the config")

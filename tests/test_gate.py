@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def record(key: int = 1, state: State = State.PENDING, model: str = "imagen") ->
 
 def move(at: Gate, key: int, *path: State, **result: Any) -> None:
     """Leads a job along these states; the result belongs to the last step."""
-    for number, (before, after) in enumerate(zip(path, path[1:], strict=False), 2):
+    for number, (before, after) in enumerate(pairwise(path), 2):
         told = StepResult(after, **(result if number == len(path) else {}))
         at.moved(record(key), before, told, NOW)
 

@@ -332,3 +332,19 @@ def test_no_job_is_lost_or_given_twice_whatever_happens(steps: list[tuple[str, i
         due = schedule.next_due(now)
         assert (due is None) == (not waiting)
     assert set(drain(schedule, now + 100 * HOUR_S)) == waiting
+
+
+def test_jobs_that_an_earlier_run_left_teach_nothing_of_how_long_a_model_takes() -> None:
+    schedule, now = PollSchedule(), 10_000.0
+    for key in range(5):
+        schedule.add(key, "imagen", now - 1800, now + 1800, teaches=False)
+    for _ in range(5):
+        key = schedule.pop(now)
+        assert key is not None
+        schedule.found(key, now)
+        schedule.discard(key)
+    for key in range(10, 20):
+        schedule.add(key, "imagen", now, now + 3600)
+    due = schedule.next_due(now)
+    assert due is not None
+    assert due <= now + 1.0

@@ -407,6 +407,19 @@ async def test_a_clock_that_was_set_meanwhile_sends_nothing_again(night: Night) 
     assert await night.state() is State.IN_DOUBT
 
 
+async def test_a_job_that_was_sent_in_the_future_is_neither_waited_for_nor_sent_again(
+    night: Night,
+) -> None:
+    # Our clock was two hours fast, and was set back before this run.
+    await night.doubt(0, NOW + 7200)
+    night.history.add("r-0", NOW)
+    await night.look()
+    assert not night.reconciler.holds_up
+    await night.own("r-1", 1, NOW + 7200 + 200)
+    assert await night.look_on(NOW + 5 * HOUR_S) == []
+    assert await night.state() is State.IN_DOUBT
+
+
 # A history that cannot be used
 
 
@@ -751,3 +764,20 @@ async def test_an_expired_job_that_was_sent_again_may_expire_again_and_is_then_h
     assert await night.look(NOW + 8 * HOUR_S) == {"j0": State.PENDING}
     await night.expire("r-1", 0, NOW + 8 * HOUR_S)
     assert await night.look(NOW + 10 * HOUR_S) == {}
+
+
+async def test_that_a_run_died_at_a_job_does_not_use_up_the_one_time_it_is_sent_again(
+    night: Night,
+) -> None:
+    await night.own("r-1", 1, NOW + 200)
+    await night.send(0, NOW)
+    await night.ledger.doubt_interrupted(NOW + 1)
+    (died,) = await night.look_on(GRACE_ENDS + 60)
+    assert died.result.state is State.PENDING
+
+    await night.doubt(0, NOW + 1000)
+    await night.own("r-2", 2, NOW + 1200)
+    (unanswered,) = await night.look_on(GRACE_ENDS + 1060)
+
+    assert unanswered.result.state is State.PENDING
+    assert await column(night.ledger, "requeues") == 1

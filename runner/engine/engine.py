@@ -193,6 +193,8 @@ class Engine:
             self._steps.poller.watch(found)
         elif result.state is State.COMPLETED:
             self._fetching.add(record.key)
+        elif result.state is State.PENDING and record.model in self._stopped_models:
+            await self._stopped_models.stop_again(record.model)
         elif result.state is State.PENDING:
             self._nothing_to_send = False
             self._pending.look_again()

@@ -77,7 +77,8 @@ def translated(error: sqlite3.Error, path: Path | str) -> LedgerError | LedgerBu
         )
     if "not a database" in lowered or "malformed" in lowered:
         return LedgerUnreadable(
-            f"{path} is not a ledger or is damaged ({text}); keep a copy and name another with --ledger"
+            f"{path} is not a ledger or is damaged ({text}); keep a copy, and see `runner doctor` or name "
+            "another with --ledger"
         )
     return LedgerError(f"the ledger {path} failed: {text}")
 

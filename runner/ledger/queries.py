@@ -91,9 +91,9 @@ DOUBT_INTERRUPTED_HISTORY = """
 INSERT INTO attempts (job_key, at, action, detail)
 SELECT job_key, :at, 'in_doubt', :detail FROM jobs INDEXED BY jobs_submitting
 WHERE state = 'submitting'"""
-# That it was sent again once before says less of the API than of runs that died.
+# That such a job is sent again says nothing of the API: it makes up for one time that does.
 DOUBT_INTERRUPTED = """
-UPDATE jobs SET state = 'in_doubt', error = :detail, requeues = max(requeues - 1, 0)
+UPDATE jobs SET state = 'in_doubt', error = :detail, requeues = requeues - 1
 WHERE state = 'submitting'"""
 
 # A model is closed: none of its waiting jobs is sent.

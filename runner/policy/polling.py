@@ -32,6 +32,7 @@ class _Flight:
     deadline: float
     due: float
     scout: bool
+    teaches: bool
     asks: int = 0
     found: bool = False
 
@@ -58,12 +59,17 @@ class PollSchedule:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def add(self, key: int, model: str, started: float, deadline: float) -> None:
-        """Takes a job in that was submitted at `started` and is forgotten by the API at `deadline`."""
+    def add(
+        self, key: int, model: str, started: float, deadline: float, *, teaches: bool = True
+    ) -> None:
+        """Takes a job in that was submitted at `started` and is forgotten by the API at `deadline`.
+
+        `teaches` False: nobody was there to ask it in time, so that its age says nothing of its model.
+        """
         learned = self._learned.setdefault(model, _Learned())
-        scout = learned.seen < SCOUTS or learned.seen % SCOUT_EVERY == 0
-        learned.seen += 1
-        flight = _Flight(model, started, deadline, started, scout)
+        scout = teaches and (learned.seen < SCOUTS or learned.seen % SCOUT_EVERY == 0)
+        learned.seen += teaches
+        flight = _Flight(model, started, deadline, started, scout, teaches)
         flight.due = self._first_due(flight)
         self._flights[key] = flight
         self._push(key, flight)
@@ -97,7 +103,7 @@ class PollSchedule:
         if flight.scout and learned.scouted < SCOUTS:
             # Before the first scouts are home, nobody younger than they are is asked.
             learned.first_ask_s = max(learned.first_ask_s, age_s)
-        elif flight.asks == 1 and not flight.scout:
+        elif flight.asks == 1 and not flight.scout and flight.teaches:
             learned.first_ask_s = max(learned.first_ask_s, age_s * exp(STEP_UP))
         growth = SCOUT_GROWTH if flight.scout else AGAIN
         self._again(key, flight, now, age_s * (growth - 1))
@@ -120,7 +126,7 @@ class PollSchedule:
                 learned.first_ask_s = max(learned.first_ask_s, age_s)
             else:
                 learned.first_ask_s = min(learned.first_ask_s, age_s * exp(STEP_UP))
-        elif flight.asks == 0:
+        elif flight.asks == 0 and flight.teaches:
             learned.first_ask_s = max(SHORTEST_WAIT_S, learned.first_ask_s * exp(-STEP_DOWN))
 
     def discard(self, key: int) -> None:

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from runner.api import Api
 from runner.events import Observer
@@ -19,6 +19,7 @@ from runner.job import State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.ledger.records import compact
 from runner.policy.history import (
+    TOLERANCE_S,
     Doubt,
     Row,
     match,
@@ -26,6 +27,7 @@ from runner.policy.history import (
 )
 from runner.policy.verdict import Meaning, judge_failure
 from runner.reconciler.archive import Archive, View
+from runner.reconciler.rules import DoubtRules, Resolved
 
 FIRST_LOOK_S = 5.0
 LOOK_GROWTH = 3.0
@@ -43,30 +45,12 @@ WITNESS_LIFE_S = 30 * 86400.0
 FILE_LIFE_S = 7 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class DoubtRules:
-    """How doubt is treated; times in seconds."""
-
-    on_doubt: Literal["reconcile", "hold", "resubmit"]
-    on_expired: Literal["recover", "hold", "resubmit"]
-    wait_s: float
-    timeout_s: float
-    retention_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A job that the history or a rule has moved."""
-
-    record: Record
-    result: StepResult
-
-
 @dataclass(slots=True)
 class _Case:
-    """A job in doubt as this run has followed it."""
+    """A job in doubt as this run has followed it; `dated` when its time can be one of our clock."""
 
     next_look: float
+    dated: bool = True
     interval_s: float = FIRST_LOOK_S
     empty_at: float | None = None
     closed: bool = False
@@ -107,7 +91,7 @@ class Reconciler:
     async def _look_at_doubts(self) -> list[Resolved]:
         now = self.governor.now()
         records = await self._ledger.in_doubt() if self._rules.on_doubt != "hold" else []
-        self._cases = {r.key: self._cases.get(r.key) or _Case(now) for r in records}
+        self._cases = {r.key: self._cases.get(r.key) or self._new_case(r, now) for r in records}
         due = [r for r in records if not self._is_waiting(r, now)]
         groups: dict[tuple[str, bool], list[Record]] = defaultdict(list)
         for record in due:
@@ -118,6 +102,10 @@ class Reconciler:
         for (model, _), doubtful in groups.items():
             resolved += await self._settle(model, doubtful)
         return resolved
+
+    def _new_case(self, record: Record, now: float) -> _Case:
+        # What was sent in the future was sent by another clock than ours: who knows when.
+        return _Case(now, dated=(record.submitted_at or 0.0) <= now + TOLERANCE_S)
 
     def _is_waiting(self, record: Record, now: float) -> bool:
         case = self._cases[record.key]
@@ -163,16 +151,16 @@ class Reconciler:
         now = self.governor.now()
         if doubt is None or not view.whole or now < self._grace_ends(record):
             return ""
-        if record.requeues >= REQUEUE_LIMIT:
+        if record.requeues >= REQUEUE_LIMIT or not self._cases[record.key].dated:
+            return ""
+        if not nothing_suspicious(doubt, view.rows, known) or not await self._is_reliable(
+            record, view, shown
+        ):
             return ""
         if shown:
             return (
                 "the request history shows later requests and not this one: it was never accepted"
             )
-        if not nothing_suspicious(doubt, view.rows, known) or not await self._is_reliable(
-            record, view
-        ):
-            return ""
         case = self._cases[record.key]
         if case.empty_at is None:
             case.empty_at = now
@@ -180,13 +168,18 @@ class Reconciler:
             return ""
         return "the request history did not show it, twice after the time of grace: it was never accepted"
 
-    async def _is_reliable(self, record: Record, view: View) -> bool:
-        """Whether the history shows our own requests: all of that time, or the nearest of any."""
+    async def _is_reliable(self, record: Record, view: View, shown: bool) -> bool:
+        """Whether the history shows our own requests: all of that time, or the nearest of any.
+
+        `shown`: it shows later requests, which may be of others.
+        """
         at = record.submitted_at or 0.0
         until = self.governor.now() - self._rules.wait_s
         witnesses = await self._ledger.witnesses(record.model, at, at - LOOK_BACK_S, until)
         if witnesses:
             return {row.request_id for row in view.rows}.issuperset(witnesses)
+        if shown:
+            return True
         # A history that has never shown anything of ours proves nothing by showing nothing.
         nearest = await self._ledger.witnesses(record.model, at, at - WITNESS_LIFE_S, until, 1)
         return bool(nearest) and (await self._archive.row(nearest[0]))[1] is not None
@@ -207,7 +200,7 @@ class Reconciler:
         elif busy:
             # Its like is being sent: that is over in a moment.
             case.next_look = now + FIRST_LOOK_S
-        elif now < grace_ends:
+        elif now < grace_ends and case.dated:
             case.next_look = min(now + case.interval_s, grace_ends + 0.1)
             case.interval_s *= LOOK_GROWTH
         elif case.empty_at is not None and now - case.empty_at < self._apart_s():

@@ -56,7 +56,13 @@ class Row:
 def of_a_life(night: Night, lived: Lived) -> list[str]:
     """What a life must not leave behind, however it ended."""
     rows = _rows(night)
-    return [*_pace(lived), *_rest(lived), *_files(night, rows), *_ownership(night, rows)]
+    return [
+        *_pace(lived),
+        *_rest(lived),
+        *_unfinished(lived, rows),
+        *_files(night, rows),
+        *_ownership(night, rows),
+    ]
 
 
 def of_the_night(night: Night) -> list[str]:
@@ -69,7 +75,7 @@ def of_the_night(night: Night) -> list[str]:
     accepted: dict[tuple[str, str], list[Request]] = defaultdict(list)
     for request in night.server.own():
         accepted[request.model, compact(request.body)].append(request)
-    found = [*_purse(night), *_unfinished(night, rows)]
+    found = list(_purse(night))
     for group, jobs in groups.items():
         found += _paid_once(night, jobs, accepted[group])
     for row in rows:
@@ -158,14 +164,16 @@ def _purse(night: Night) -> Iterator[str]:
             yield f"life {number} spent ${spent:.2f}, with a budget of ${budget:.2f}"
 
 
-def _unfinished(night: Night, rows: list[Row]) -> Iterator[str]:
-    """The last calm run leaves nothing to do."""
-    for row in rows:
-        if row.state in UNFINISHED:
-            yield f"{row.id} is left {row.state} by a calm run"
-    last = night.lived[-1].ending
-    if last is not None and (last.stopped or last.key_refused):
-        yield f"the calm run stopped early: {last.stopped}"
+def _unfinished(lived: Lived, rows: list[Row]) -> Iterator[str]:
+    """A run that ends of itself leaves nothing to do, and a calm one ends of itself."""
+    if lived.ending is None or lived.killed:
+        return
+    if not lived.ending.stopped:
+        for row in rows:
+            if row.state in UNFINISHED:
+                yield f"{row.id} is left {row.state} by a run that says that all is settled"
+    elif lived.line.server.calm:
+        yield f"the calm run stopped early: {lived.ending.stopped}"
 
 
 def _told_again(night: Night, row: Row) -> int:

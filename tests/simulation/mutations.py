@@ -25,7 +25,7 @@ from runner.reconciler import Reconciler
 from runner.reconciler.archive import Archive
 from runner.submitter import Submitter
 
-from .night import Told, play
+from .night import SIGNAL, Told, play
 from .weather import RETENTION_S
 
 NIGHTS = 400
@@ -47,23 +47,14 @@ class Mutation:
             yield
 
 
-@dataclass(frozen=True, slots=True)
-class Caught:
-    """Which night gave a mutation away, after how many, and how."""
-
-    mutation: Mutation
-    told: Told | None
-    nights: int
-
-
-def hunt(mutation: Mutation, nights: int = NIGHTS) -> Caught:
+def hunt(mutation: Mutation, nights: int = NIGHTS) -> Told | None:
     """Plays nights with the broken code until one shows it."""
     with mutation.applied():
         for seed in range(nights):
             told = play(seed)
             if told.violations:
-                return Caught(mutation, told, seed + 1)
-    return Caught(mutation, None, nights)
+                return told
+    return None
 
 
 async def _posts_first(self: Any, pending: Record) -> StepResult:
@@ -159,6 +150,14 @@ def _skewed(self: Any, record: Record, skew_s: float) -> Doubt:
     return Doubt(record.key, record.model, record.params, since, since + self._rules.timeout_s)
 
 
+_real_drain = Engine.drain
+
+
+def _deaf(self: Engine, reason: str) -> None:
+    if reason != SIGNAL:
+        _real_drain(self, reason)
+
+
 async def _unpolled(self: Any, resolved: Any) -> None:
     self._moved(resolved.record, resolved.record.state, resolved.result)
     self._pending.look_again()
@@ -223,7 +222,10 @@ MUTATIONS = (
         ),
     ),
     Mutation("a history that is down is an empty one", _method(Archive, "_ask", _down_is_empty)),
-    Mutation("a denying history is believed for ever", _set("runner.reconciler.reconciler.REQUEUE_LIMIT", 99)),
+    Mutation(
+        "a denying history is believed for ever",
+        _set("runner.reconciler.reconciler.REQUEUE_LIMIT", 99),
+    ),
     Mutation("a 404 inside the hour is believed at once", _set("runner.poller.NOT_FOUND_LIMIT", 1)),
     Mutation(
         "a start takes what is in flight for expired",
@@ -233,18 +235,13 @@ MUTATIONS = (
         "expired jobs are never recovered",
         _method(Reconciler, "_look_at_expired", _nothing_looked_at),
     ),
-    Mutation(
-        "only one of several outputs is recovered", _method(Archive, "view", _no_siblings)
-    ),
+    Mutation("only one of several outputs is recovered", _method(Archive, "view", _no_siblings)),
     Mutation("polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline)),
     Mutation("transitions do not compare the state", _method(Write, "apply", _applied_anyway)),
     Mutation("a group is acknowledged before its commit", _method(GroupCommit, "commit", _at_once)),
     Mutation("a 429 holds nothing", _method(Governor, "rate_limited", lambda self, _: self.now())),
     Mutation("the rate is not counted", _set("runner.policy.pace.Pace.take", lambda *_: None)),
-    Mutation(
-        "a signal does not stop the sending",
-        _set("runner.engine.engine.Engine.is_draining", lambda _: False),
-    ),
+    Mutation("a signal does not stop the sending", _method(Engine, "drain", _deaf)),
     Mutation("cost is counted twice", _query("COMPLETE", "+ :cost", "+ 2 * :cost")),
     Mutation(
         "what is in doubt is not reserved in the budget",
@@ -260,3 +257,13 @@ MUTATIONS = (
     Mutation("completed jobs of a dead run are forgotten", _method(Downloads, "_scan", _no_scan)),
     Mutation("an adopted job is not polled", _method(Engine, "_resolved", _unpolled)),
 )
+
+
+def row_of(number: int) -> tuple[str, bool]:
+    """A mutation's row of the table, and whether it was caught."""
+    mutation = MUTATIONS[number]
+    told = hunt(mutation)
+    if told is None:
+        return f"| {mutation.broken} | > {NIGHTS} | **nothing** |", False
+    how = told.violations[0].split("; the server")[0][:110]
+    return f"| {mutation.broken} | {told.seed + 1} | {how} |", True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,13 +28,14 @@ from runner.policy.admission import Admission
 from runner.policy.breaker import Breaker
 from runner.policy.budget import Budget
 from runner.policy.pace import Pace
+from runner.policy.polling import SCOUT_FIRST_S
 from runner.poller import Poller
 from runner.reconciler import DoubtRules, Reconciler
-from runner.submitter import Submitter, SubmitRules
+from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
 
 from . import invariants
-from .database import Disk, CommitDeath, LoopConnection, make_disk, open_ledger
+from .database import CommitDeath, Disk, LoopConnection, make_disk, open_ledger
 from .line import Line
 from .loop import Killed, Stuck, VirtualLoop
 from .server import EPOCH, Server
@@ -44,6 +45,7 @@ SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108
 STEPS_WITH_POINTS = ("runner.submitter", "runner.poller", "runner.downloader")
 # Whatever was on its way or on its way to the history is there by then.
 SETTLING_S = 300.0
+SIGNAL = "SIGTERM"
 
 
 @dataclass(slots=True)
@@ -120,8 +122,9 @@ class Night:
                 calm = replace(CALM, skew_s=self.weather.lives[-1].skew_s)
                 self._calm()
                 self._live(calm)
-                if self._anything("state = 'expired'"):
-                    # What works for longer than its hour is known to the history when it is done.
+                if self._anything("state IN ('expired', 'in_doubt')"):
+                    # What works for longer than its hour is in the history when it is done, and what
+                    # was sent in a run is evidence in the next one.
                     self._calm()
                     self._live(calm)
                 for line in invariants.stories(self):
@@ -245,7 +248,7 @@ class Night:
         await engine.recover()
         if life.death.kind in ("drain", "stop"):
             act = engine.drain if life.death.kind == "drain" else engine.stop
-            loop.call_later(life.death.at_s, act, "a signal")
+            loop.call_later(life.death.at_s, act, SIGNAL)
         lived.ending = await engine.run()
 
     def _prepare_death(self, lived: Lived) -> None:
@@ -289,6 +292,11 @@ def play(seed: int, log: Callable[[str], None] | None = None) -> Told:
     return Night(draw(seed), log).play()
 
 
+def play_all(seeds: Iterable[int]) -> list[Told]:
+    """Some nights in a row."""
+    return [play(seed) for seed in seeds]
+
+
 @contextmanager
 def _patched() -> Iterator[None]:
     """Crash points of this night, and work in threads done at once."""
@@ -296,6 +304,8 @@ def _patched() -> Iterator[None]:
         for module in STEPS_WITH_POINTS:
             stack.enter_context(patch(f"{module}.reach", _reach))
         stack.enter_context(patch("anyio.to_thread.run_sync", _at_once))
+        # Other tests are in a hurry to ask; a night is to be the same wherever it is played.
+        stack.enter_context(patch("runner.policy.polling.SCOUT_FIRST_S", SCOUT_FIRST_S))
         # Its jitter has a seed of its own, or no night could be told again.
         stack.enter_context(patch("runner.engine.fetching.Random", lambda: Random(0)))
         yield

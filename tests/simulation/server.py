@@ -250,9 +250,8 @@ class Server:
         if self._luck(self.weather.wire.get_errors):
             return None, self.answer(self._rng.choice((500, 502, 503)))
         request = self.requests.get(request_id)
-        if request is not None and self.now < request.accepted_at + RETENTION_S:
-            if self.now >= request.found_at:
-                return request, Answer(200)
+        if request and request.found_at <= self.now < request.accepted_at + RETENTION_S:
+            return request, Answer(200)
         return None, self.answer(404, {"error": f"Request {request_id} not found"})
 
     def _limited(self, is_get: bool) -> Answer | None:

@@ -170,7 +170,7 @@ def draw(seed: int) -> Weather:
         strangers=_strangers(rng, jobs),
         breaker=rng.choice((0, 10)),
     )
-    theme = rng.choice((None,) * 8 + (_twins, _crowd, _late, _patience))
+    theme = rng.choice((None,) * 8 + (_twins, _crowd, _late, _patience, _overdue))
     return weather if theme is None else theme(rng, weather)
 
 
@@ -181,7 +181,9 @@ def _twins(rng: Random, weather: Weather) -> Weather:
     """Equal requests at once, some of them in doubt while others are being sent."""
     slug, body = weather.jobs[0][1:]
     jobs = tuple((f"j{number}", slug, body) for number in range(rng.randint(3, 10)))
-    life = replace(weather.lives[0], concurrency=8, rpm=None, limit=None, budget=None, death=Death())
+    life = replace(
+        weather.lives[0], concurrency=8, rpm=None, limit=None, budget=None, death=Death()
+    )
     return replace(
         weather,
         jobs=jobs,
@@ -195,7 +197,10 @@ def _crowd(rng: Random, weather: Weather) -> Weather:
     """Many jobs wait for their turn while others come back from doubt."""
     slug = weather.jobs[0][1]
     jobs = tuple((f"j{number}", slug, {"prompt": f"picture {number}"}) for number in range(24))
-    life = replace(weather.lives[0], concurrency=30, rpm=6, limit=None, budget=None, death=Death())
+    budget = rng.choice((None, 0.5))
+    life = replace(
+        weather.lives[0], concurrency=30, rpm=6, limit=None, budget=budget, death=Death()
+    )
     return replace(
         weather,
         jobs=jobs,
@@ -225,9 +230,11 @@ def _late(rng: Random, weather: Weather) -> Weather:
     return replace(
         weather,
         lives=lives,
-        wire=Wire(lost=0.4, gateway=0.2),
+        wire=Wire(lost=0.5, gateway=0.2),
         history=History(late_s=0.95),
         doubt_wait_s=120.0,
+        # Later requests are shown while earlier ones are missing.
+        strangers=tuple((t * 5.0, weather.jobs[0][1], {"prompt": "other"}) for t in range(40)),
     )
 
 
@@ -244,6 +251,23 @@ def _patience(rng: Random, weather: Weather) -> Weather:
         lives=(life,),
         wire=Wire(),
         history=History(down=((0.0, float("inf")),), mends=False),
+        credit=None,
+        closes=None,
+    )
+
+
+def _overdue(rng: Random, weather: Weather) -> Weather:
+    """Nothing goes wrong but that work takes longer than results are kept; the history tells."""
+    models = {
+        slug: replace(model, queue_s=(0.1, 1.0), work_s=(RETENTION_S - 50.0, RETENTION_S + 300.0))
+        for slug, model in weather.models.items()
+    }
+    return replace(
+        weather,
+        models=models,
+        lives=(Life(concurrency=30, pause_s=10.0),),
+        wire=Wire(),
+        history=History(),
         credit=None,
         closes=None,
     )
