@@ -59,6 +59,7 @@ class Fetcher:
     """Fetches media on behalf of an API at `api_origin`; use as `async with`."""
 
     def __init__(self, api_origin: str, limits: Limits | None = None) -> None:
+        self._api_origin = api_origin
         self._rules = AddressRules(api_origin)
         self._limits = limits or Limits()
         self._session: aiohttp.ClientSession | None = None
@@ -95,6 +96,7 @@ class Fetcher:
         Goes on where an earlier fetch of this run broke off, if the server can. Raises FetchFailed
         when it does not come whole, OSError when it cannot be written.
         """
+        url = f"{self._api_origin}{url}" if url.startswith("/") else url
         try:
             content_type = await self._fetch(url, part)
         except FetchFailed as failure:

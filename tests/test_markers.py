@@ -77,10 +77,6 @@ EXPECTED: dict[str, tuple[str, int, tuple[str, ...]]] = {
 ALONE = {"401", "406-credits", "406-limit", "never", "poll-500-always"}
 # They close their model for all of its jobs.
 CLOSING = {"403", "404", "410"}
-UNREAD = {
-    "output-relative": "saved as a text that holds the path",
-    "output-string-json": "saved as a text that holds the list, beside the picture",
-}
 MODELS = {
     "llm-small": ("{id}.txt",),
     "video-one": ("{id}.mp4",),
@@ -127,10 +123,7 @@ def test_every_marker_has_an_expectation() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=UNREAD[name])) if name in UNREAD else name
-        for name in EXPECTED
-    ],
+    EXPECTED,
 )
 def test_a_job_that_meets_a_fault_ends_where_it_should(faulty: Faulty, name: str) -> None:
     state, accepted, files = EXPECTED[name]

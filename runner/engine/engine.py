@@ -86,7 +86,7 @@ class Engine:
         self._draining = False
         self._halted = False
         self._taking_inventory = True
-        self._reconciling = True
+        self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
         self._stopped_models = StoppedModels(ledger, governor, self._manifests, observer)
         self._submit_bell, self._poll_bell = Bell(), Bell()
@@ -178,9 +178,11 @@ class Engine:
     async def _reconcile_loop(self) -> None:
         reconciler = self._steps.reconciler
         while not self._halted:
+            self._unlooked = False
             for resolved in await reconciler.look():
                 await self._resolved(resolved)
-            self._reconciling = reconciler.holds_up
+            # What came into doubt during the look was not seen by it.
+            self._reconciling = reconciler.holds_up or self._unlooked
             self._ring()
             next_look = reconciler.next_look
             wait_s = None if next_look is None else max(0.0, next_look - self._governor.now())
@@ -229,6 +231,7 @@ class Engine:
 
     async def _submit(self, record: Record) -> None:
         result = await self._steps.submitter.submit(record)
+        self._pending.ended(record.key)
         if result.state is State.SUBMITTED and (sent := await self._ledger.one(record.key)):
             self._steps.poller.watch(sent)
         if result.state is State.PENDING and result.again_at is not None:
@@ -287,7 +290,7 @@ class Engine:
         if why and record.model not in self._stopped_models:
             await self._stopped_models.stop(record.model, why)
         if result.state in (State.IN_DOUBT, State.EXPIRED):
-            self._reconciling = True
+            self._reconciling = self._unlooked = True
             self._doubt_bell.ring()
         waiting = result.state in (State.PENDING, State.SUBMITTED)
         patience_ends = self._started + GIVE_UP_AFTER_S

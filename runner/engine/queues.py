@@ -28,6 +28,9 @@ class Pending:
         self._left: deque[int] = deque(manifests)
         self._after = 0
         self._again_at: float | None = None
+        # A page may be read again before the intent to send one of its jobs is committed.
+        self._given: set[int] = set()
+        self._passed_over: set[int] = set()
 
     def put_off(self, key: int, until: float) -> None:
         """A job that was taken is pending again, and may be sent at `until`."""
@@ -37,11 +40,23 @@ class Pending:
         """There may be pending jobs that were not there before."""
         self._again_at = self._governor.now()
 
+    def ended(self, key: int) -> None:
+        """The sending of a job that was given out has ended, one way or another."""
+        self._given.discard(key)
+        if key in self._passed_over:
+            self._passed_over.discard(key)
+            self.look_again()
+
     async def next(self, stopped_models: Container[str]) -> Record | None:
-        """The next job to send, or None when none is due."""
+        """The next job to send, or None when none is due; it is not given again before it has ended."""
         while True:
             record = await self._take()
-            if record is None or record.model not in stopped_models:
+            if record is None:
+                return None
+            if record.key in self._given:
+                self._passed_over.add(record.key)
+            elif record.model not in stopped_models:
+                self._given.add(record.key)
                 return record
 
     @property
@@ -79,7 +94,10 @@ class Pending:
         self._left.popleft()
         if not self._left:
             # An earlier run may have put jobs off; those of this run are in the heap as well.
-            self._again_at = await self._ledger.next_postponed(self._manifests, now)
+            postponed = await self._ledger.next_postponed(self._manifests, now)
+            # Meanwhile somebody may have asked for another look.
+            times = [time for time in (self._again_at, postponed) if time is not None]
+            self._again_at = min(times, default=None)
 
     def _start_over(self) -> None:
         self._page.clear()

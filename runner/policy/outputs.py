@@ -7,6 +7,7 @@ result" of the API's facts page.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,16 @@ from typing import Any
 _NOT_MEDIA = frozenset(
     {"status", "request_id", "metrics", "prompt", "timings", "input", "inputs", "request_body"}
 )
+# A medium on the API's own host, named without it.
+_ROOTED = re.compile(
+    r"/[^\s?#]+\.(png|jpe?g|webp|gif|avif|mp4|webm|mov|mp3|wav|flac|ogg|glb)(\?\S*)?"
+)
 _OWN_LINKS = frozenset({"status_url", "response_url", "poll_url", "webhook_url"})
 
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """A file to fetch; `url` is http, https or data."""
+    """A file to fetch; `url` is http, https, data, or a path on the API's own host."""
 
     url: str
 
@@ -109,4 +114,5 @@ def _from_media(value: Any) -> Iterator[Output]:
 def _is_url(value: Any) -> bool:
     if not isinstance(value, str) or any(c.isspace() for c in value.strip()):
         return False
-    return value.strip().lower().startswith(("http://", "https://", "data:"))
+    address = value.strip().lower()
+    return address.startswith(("http://", "https://", "data:")) or bool(_ROOTED.fullmatch(address))

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from runner.engine import Engine
-from runner.engine.queues import Downloads
+from runner.engine.queues import Downloads, Pending
 from runner.governor import Governor
 from runner.job import Answer, StepResult
 from runner.ledger import Ledger, Record, queries
@@ -158,9 +158,28 @@ def _deaf(self: Engine, reason: str) -> None:
         _real_drain(self, reason)
 
 
+def _ignored(*_: Any) -> None:
+    pass
+
+
 async def _unpolled(self: Any, resolved: Any) -> None:
     self._moved(resolved.record, resolved.record.state, resolved.result)
     self._pending.look_again()
+
+
+async def _gives_twice(self: Any, stopped_models: Any) -> Record | None:
+    while (record := await self._take()) is not None and record.model in stopped_models:
+        pass
+    return record  # type: ignore[no-any-return]
+
+
+async def _sleeps_on(self: Any, now: float) -> None:
+    await _real_turn_page(self, now)
+    if not self._left:
+        self._again_at = await self._ledger.next_postponed(self._manifests, now)
+
+
+_real_turn_page = Pending._turn_page
 
 
 async def _no_scan(self: Any) -> None:
@@ -237,7 +256,19 @@ MUTATIONS = (
     ),
     Mutation("only one of several outputs is recovered", _method(Archive, "view", _no_siblings)),
     Mutation("polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline)),
-    Mutation("transitions do not compare the state", _method(Write, "apply", _applied_anyway)),
+    # Either of the two is enough.
+    Mutation(
+        "a job is given out twice, and transitions do not compare the state",
+        _all(_method(Pending, "next", _gives_twice), _method(Write, "apply", _applied_anyway)),
+    ),
+    Mutation("a job is given out while it is being sent", _method(Pending, "next", _gives_twice)),
+    Mutation("a wake-up is lost while a page is read", _method(Pending, "_turn_page", _sleeps_on)),
+    Mutation(
+        "what comes into doubt during a look is not looked at",
+        lambda: [
+            patch.object(Engine, "_unlooked", property(lambda _: False, _ignored), create=True)
+        ],
+    ),
     Mutation("a group is acknowledged before its commit", _method(GroupCommit, "commit", _at_once)),
     Mutation("a 429 holds nothing", _method(Governor, "rate_limited", lambda self, _: self.now())),
     Mutation("the rate is not counted", _set("runner.policy.pace.Pace.take", lambda *_: None)),
