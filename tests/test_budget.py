@@ -112,3 +112,15 @@ def test_where_prices_hold_nothing_is_spent_beyond_the_limit(
             budget.settle(key, model, prices[model] if fate == "paid" else None)
         assert budget.spent + doubtful <= limit + 1e-5
         assert budget.reserved == pytest.approx(doubtful)
+
+
+def test_a_dearer_job_counts_at_once_for_all_that_are_open() -> None:
+    budget = Budget(0.40, PRICES)
+    for key in range(5):
+        budget.reserve(key, "imagen")
+    assert budget.allows("imagen")
+
+    budget.settle(0, "imagen", 0.08)
+
+    assert budget.price("imagen") == 0.08
+    assert not budget.allows("imagen")

@@ -72,6 +72,36 @@ async def test_a_job_that_is_being_sent_is_not_given_out_again(pending: Pending)
     assert await taken(pending) == ["j1", "j2"]
 
 
+async def test_a_job_that_was_sent_since_the_page_was_read_is_not_given_out_again(
+    pending: Pending, ledger: Watched
+):
+    first = await pending.next(())
+    assert first is not None
+    pending.look_again()
+    second = await pending.next(())
+    assert second is not None
+    await bring(ledger, State.SUBMITTED, first.id)
+    pending.ended(first.key)
+    assert [first.id, second.id, *await taken(pending)] == ["j0", "j1", "j2"]
+
+
+async def test_a_job_that_was_put_off_and_is_on_the_page_as_well_is_given_out_once(
+    pending: Pending, ledger: Watched
+):
+    first = await pending.next(())
+    assert first is not None
+    pending.ended(first.key)
+    pending.look_again()
+    second = await pending.next(())
+    assert second is not None
+    third = await get(ledger, "j2")
+    pending.put_off(third.key, NOW)
+    assert [second.id, *await taken(pending)] == ["j0", "j2", "j1"]
+    await bring(ledger, State.SUBMITTED, "j2")
+    pending.ended(third.key)
+    assert await taken(pending) == []
+
+
 async def test_a_job_whose_sending_has_ended_may_be_given_out_again(
     pending: Pending, ledger: Watched
 ):

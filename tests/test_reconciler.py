@@ -781,3 +781,37 @@ async def test_that_a_run_died_at_a_job_does_not_use_up_the_one_time_it_is_sent_
 
     assert unanswered.result.state is State.PENDING
     assert await column(night.ledger, "requeues") == 1
+
+
+async def test_files_of_one_request_that_stand_on_two_pages_all_come_back(night: Night) -> None:
+    await night.expire()
+    night.history.per_page = 2
+    # By a clock that was set since, the request is older than its job.
+    made = {"model_status": "COMPLETED", "credits_deduction": 0.04}
+    for n in range(3):
+        night.history.add("r-0", NOW - 120, 0, generation_url=f"https://media/{n}.png", **made)
+
+    await night.look(NOW + HOUR_S + 60)
+
+    found = await night.ledger.completed((await get(night.ledger, "j0")).key)
+    assert found is not None
+    assert sorted(json.loads(found[1])["output"]) == [f"https://media/{n}.png" for n in range(3)]
+
+
+async def test_what_has_ended_there_is_not_paid_anew_because_its_list_cannot_be_read(
+    night: Night,
+) -> None:
+    night = night.under(on_expired="resubmit")
+    await night.expire()
+    night.history.add(
+        "r-0", NOW + 1, 0, model_status="COMPLETED", generation_url="https://media/0.png"
+    )
+
+    async def no_list(query: HistoryQuery) -> Answer:
+        return answer(503, {"error": "down"})
+
+    night.history.history = no_list  # type: ignore[method-assign]
+    for later_s in range(60, 3600, 300):
+        await night.look(NOW + HOUR_S + later_s)
+
+    assert await night.state() is State.EXPIRED

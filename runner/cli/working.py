@@ -89,7 +89,9 @@ async def _gate(ledger: Ledger, at: Workplace, limit: int | None) -> Gate:
     """What is let in: as many as can be collected in time, and as much as may be spent."""
     run, rpm = at.settings.run, at.settings.api.rpm
     history = await model_history(ledger)
-    known = {model: found.cost for model, found in history.items() if found.cost is not None}
+    # Reserved at the highest cost that was seen: an average would let a budget be overrun.
+    highest = {model: found.highest_cost for model, found in history.items()}
+    known = {model: cost for model, cost in highest.items() if cost is not None}
     admission = Admission(run.concurrency, rpm, run.retention_s, time.time())
     return Gate(admission, Budget(run.budget, {**run.prices, **known}), Breaker(run.breaker), limit)
 

@@ -53,9 +53,7 @@ class Pending:
             record = await self._take()
             if record is None:
                 return None
-            if record.key in self._given:
-                self._passed_over.add(record.key)
-            elif record.model not in stopped_models:
+            if record.model not in stopped_models:
                 self._given.add(record.key)
                 return record
 
@@ -77,6 +75,8 @@ class Pending:
             _, key = heapq.heappop(self._put_off)
             record = await self._ledger.one(key)
             if record is not None and record.state is State.PENDING:
+                # The page may have it as well.
+                self._page = deque(other for other in self._page if other.key != key)
                 return record
         if self._again_at is not None and self._again_at <= now:
             self._start_over()
@@ -86,7 +86,8 @@ class Pending:
 
     async def _turn_page(self, now: float) -> None:
         page = await self._ledger.pending(self._left[0], self._after, PAGE, now)
-        self._page.extend(page)
+        self._page.extend(record for record in page if record.key not in self._given)
+        self._passed_over.update(record.key for record in page if record.key in self._given)
         if len(page) == PAGE:
             self._after = page[-1].key
             return

@@ -203,7 +203,7 @@ WHERE j.wanted = 1 AND j.state = 'saved' GROUP BY j.manifest_key"""
 
 # What finished jobs of a model cost and took.
 MODEL_HISTORY = """
-SELECT model, count(*), avg(cost), avg(completed_at - submitted_at) FROM jobs
+SELECT model, count(*), avg(cost), avg(completed_at - submitted_at), max(cost) FROM jobs
 WHERE completed_at IS NOT NULL AND submitted_at IS NOT NULL GROUP BY model"""
 
 # One page of jobs with everything a listing shows.

@@ -150,11 +150,12 @@ async def saved_files(ledger: Ledger) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class ModelHistory:
-    """What a model's finished jobs cost (US dollars) and took (seconds), on average."""
+    """What a model's finished jobs cost (US dollars) and took (seconds), on average and at most."""
 
     jobs: int
     cost: float | None
     latency_s: float | None
+    highest_cost: float | None
 
 
 async def model_history(ledger: Ledger) -> dict[str, ModelHistory]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-# Costs of one model differ with its parameters; the newest say most about the next.
+# Costs of one model differ with its parameters: a dearer job counts at once, cheaper ones little by little.
 WEIGHT = 0.1
 # A limit of $0.40 is ten jobs of $0.04, whatever floating point makes of the sum.
 CENT_FRACTION = 1e-6
@@ -55,5 +55,5 @@ class Budget:
         if cost is None:
             return
         self.spent += cost
-        known = self._prices.get(model)
-        self._prices[model] = cost if known is None else known + WEIGHT * (cost - known)
+        known = self._prices.get(model, cost)
+        self._prices[model] = max(cost, known + WEIGHT * (cost - known))

@@ -68,6 +68,7 @@ class Reconciler:
         self._rules = rules
         self._cases: dict[int, _Case] = {}
         self._tried: set[int] = set()
+        self._ended_there: set[int] = set()
         self._expired_look: float | None = None
         self._expired_tries = 0
 
@@ -242,7 +243,10 @@ class Reconciler:
             if self._expired_tries < UNUSABLE_LIMIT:
                 self._expired_look = self.governor.now() + self._archive.patience_s()
             else:
-                resolved += [found for each in left for found in await self._not_told(each)]
+                # What has ended there is not paid for anew because its list cannot be read tonight.
+                self._tried |= {each.key for each in left if each.key in self._ended_there}
+                untold = [each for each in left if each.key not in self._ended_there]
+                resolved += [found for each in untold for found in await self._not_told(each)]
         else:
             self._expired_tries = 0
         return resolved
@@ -274,7 +278,11 @@ class Reconciler:
         resolved: list[Resolved] = []
         for record, row in found:
             rows = [each for each in view.rows if each.request_id == row.request_id] or [row]
-            if row.status == "COMPLETED" and not view.usable:
+            # A list that broke off may lack some of its files; the last try takes what there is.
+            complete = view.whole or view.has_passed(row.request_id)
+            last_try = self._expired_tries + 1 >= UNUSABLE_LIMIT
+            if row.status == "COMPLETED" and not (view.usable and (complete or last_try)):
+                self._ended_there.add(record.key)
                 continue
             if row.status == "COMPLETED" and not any(each.url for each in rows):
                 resolved += await self._not_told(record)
