@@ -12,7 +12,7 @@ import pytest
 from simulation.loop import Stuck, VirtualLoop
 from simulation.mutations import MUTATIONS, Mutation, hunt
 from simulation.night import Told, play, play_all
-from simulation.weather import draw
+from simulation.themes import draw
 
 NIGHTS = 400
 BATCH = 50
@@ -92,7 +92,16 @@ def test_all_kinds_of_trouble_are_drawn():
     assert outages == {"refuse", "silence", "502", "503"}
     for trouble in ("lost", "never_left", "refused", "gateway", "garbage", "not_found", "rpm"):
         assert any(getattr(weather.wire, trouble) for weather in nights), trouble
-    for trouble in ("late_s", "hides", "down", "blind", "timeless", "same_host"):
+    for trouble in (
+        "late_s",
+        "slow_s",
+        "hides",
+        "denies",
+        "down",
+        "blind",
+        "timeless",
+        "same_host",
+    ):
         assert any(getattr(weather.history, trouble) for weather in nights), trouble
 
 

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
-from runner.ledger import Ledger
+from runner.ledger import Ledger, queries
 from runner.ledger.schema import prepare
 
 from .loop import Killed
 
 T = TypeVar("T")
-LATENCIES_S = (0.0, 0.0005, 0.002, 0.002, 0.01, 0.05)
+LATENCIES_S = {
+    "quick": (0.0, 0.0005, 0.002, 0.002, 0.01, 0.05),
+    "slow": (0.01, 0.05, 0.1, 0.2),
+}
 
 
 class Dead(Exception):
@@ -35,11 +38,14 @@ class Disk(sqlite3.Connection):
     """The database as it is on disk: it outlives the lives, and only commits reach it."""
 
     death: CommitDeath | None = None
+    given_twice = 0
     dying: Callable[[], None] = staticmethod(lambda: None)
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         """Runs a statement; a COMMIT may be the last thing that the process does."""
         death = self.death
+        if sql == queries.BEGIN_SUBMIT:
+            return self._begin(*values)
         if sql != "COMMIT" or death is None:
             return super().execute(sql, *values)
         death.number -= 1
@@ -50,6 +56,12 @@ class Disk(sqlite3.Connection):
             super().execute(sql)
         self.dying()
         raise Killed
+
+    def _begin(self, values: dict[str, Any]) -> sqlite3.Cursor:
+        """Watches for a job that is to be sent while it is on its way."""
+        (state,) = super().execute("SELECT state FROM jobs WHERE job_key = :job", values).fetchone()
+        self.given_twice += state in ("submitting", "submitted")
+        return super().execute(queries.BEGIN_SUBMIT, values)
 
 
 def make_disk() -> Disk:
@@ -63,8 +75,11 @@ def make_disk() -> Disk:
 class LoopConnection:
     """Stands in for `ledger.connection.Connection`: pieces of work in order, each after a moment."""
 
-    def __init__(self, disk: Disk, loop: asyncio.AbstractEventLoop, rng: Random) -> None:
+    def __init__(
+        self, disk: Disk, loop: asyncio.AbstractEventLoop, rng: Random, speed: str
+    ) -> None:
         self._disk = disk
+        self._latencies_s = LATENCIES_S[speed]
         self._loop = loop
         self._rng = rng
         self._queue: deque[tuple[Callable[[Any], Any], asyncio.Future[Any]]] = deque()
@@ -84,7 +99,7 @@ class LoopConnection:
         """The disk stays."""
 
     def _serve_soon(self) -> None:
-        self._loop.call_later(self._rng.choice(LATENCIES_S), self._serve)
+        self._loop.call_later(self._rng.choice(self._latencies_s), self._serve)
 
     def _serve(self) -> None:
         if self.dead:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.ledger.records import compact
 from runner.policy.history import NEARBY_S
 from runner.reconciler import REQUEUE_LIMIT
 
-from .line import COMMIT_GRACE_S
-from .server import EPOCH, Request
+from .rows import Row, rows_of, true_time
+from .server import Request
 from .weather import RETENTION_S, TIMEOUT_S
 
 if TYPE_CHECKING:
-    from .night import Lived, Night
+    from .life import Lived
+    from .night import Night
 
 # Turns are counted when they are granted; a commit lies between that and the request.
 SHORT_MINUTE_S = 59.0
@@ -28,38 +27,14 @@ AMPLE_S = 45.0
 UNFINISHED = ("pending", "submitting", "submitted", "completed")
 
 
-@dataclass(slots=True)
-class Row:
-    """A job as the ledger has it, with all that ever happened to it."""
-
-    id: str
-    model: str
-    body: str
-    state: str
-    request_id: str | None
-    cost: float | None
-    requeues: int
-    attempts: list[tuple[float, str, str, str | None]] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-
-    @property
-    def ids(self) -> set[str]:
-        """Every request this job ever was."""
-        found = {request_id for *_, request_id in self.attempts if request_id}
-        return found | ({self.request_id} if self.request_id else set())
-
-    def times(self, text: str) -> int:
-        """How often something happened to it; `text` begins the action or its detail."""
-        return sum(text in (action, detail[: len(text)]) for _, action, detail, _ in self.attempts)
-
-
 def of_a_life(night: Night, lived: Lived) -> list[str]:
     """What a life must not leave behind, however it ended."""
-    rows = _rows(night)
+    rows = rows_of(night)
     return [
         *_pace(lived),
         *_rest(lived),
         *_unfinished(lived, rows),
+        *_unasked(night, lived, rows),
         *_files(night, rows),
         *_ownership(night, rows),
     ]
@@ -67,7 +42,7 @@ def of_a_life(night: Night, lived: Lived) -> list[str]:
 
 def of_the_night(night: Night) -> list[str]:
     """What must be true when all is calm and the last run has ended."""
-    rows = _rows(night)
+    rows = rows_of(night)
     night.told.states = dict(Counter(row.state for row in rows))
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -76,6 +51,8 @@ def of_the_night(night: Night) -> list[str]:
     for request in night.server.own():
         accepted[request.model, compact(request.body)].append(request)
     found = list(_purse(night))
+    if night.disk.given_twice:
+        found.append(f"jobs on their way were to be sent {night.disk.given_twice} times")
     for group, jobs in groups.items():
         found += _paid_once(night, jobs, accepted[group])
     for row in rows:
@@ -83,24 +60,11 @@ def of_the_night(night: Night) -> list[str]:
     return found
 
 
-def _rows(night: Night) -> list[Row]:
-    query = "SELECT job_key, id, model, params, state, request_id, cost, requeues FROM jobs ORDER BY job_key"
-    rows = {
-        key: Row(id, model, compact(json.loads(params)), *rest)
-        for key, id, model, params, *rest in night.disk.execute(query)  # noqa: A001
-    }
-    query = "SELECT job_key, at, action, coalesce(detail, ''), request_id FROM attempts ORDER BY attempt_key"
-    for key, *attempt in night.disk.execute(query):
-        rows[key].attempts.append(tuple(attempt))
-    for key, path in night.disk.execute("SELECT job_key, path FROM files ORDER BY job_key, n"):
-        rows[key].files.append(path)
-    return list(rows.values())
-
-
 def _pace(lived: Lived) -> Iterator[str]:
     """Nothing leaves during a hold, and never more in a minute than was allowed."""
     yield from lived.line.overruns
-    rpm = lived.life.rpm
+    is_slow = lived.line.server.weather.disk == "slow"
+    rpm = None if is_slow else lived.life.rpm
     for main in (True, False):
         times = [sent.at for sent in lived.line.sent if sent.main is main]
         if rpm is not None:
@@ -113,7 +77,7 @@ def _pace(lived: Lived) -> Iterator[str]:
 def _rest(lived: Lived) -> Iterator[str]:
     """A run that was told to end sends no more new jobs."""
     death = lived.life.death
-    late = lived.began + death.at_s + COMMIT_GRACE_S
+    late = lived.began + death.at_s + lived.line.grace_s
     for sent in lived.line.sent:
         if death.kind in ("drain", "stop") and sent.kind == "submit" and sent.at > late:
             yield f"a job was sent at {sent.at:.1f}, after the signal at {late:.1f}"
@@ -176,6 +140,30 @@ def _unfinished(lived: Lived, rows: list[Row]) -> Iterator[str]:
         yield f"the calm run stopped early: {lived.ending.stopped}"
 
 
+def _unasked(night: Night, lived: Lived, rows: list[Row]) -> Iterator[str]:
+    """A run does not end before a sound history was asked for what expired in it."""
+    wire, history = night.weather.wire, night.weather.history
+    is_sound = history.tells and not (history.down or history.blind or wire.lost or wire.never_left)
+    is_own_end = lived.ending is not None and not lived.killed and not lived.ending.stopped
+    if not is_sound or not is_own_end or lived.life.on_expired != "recover":
+        return
+    for row in rows:
+        request = night.server.requests.get(row.request_id or "")
+        if row.state != "expired" or request is None or request.outcome != "COMPLETED":
+            continue
+        expired_at = max(
+            true_time(night, at) for at, action, *_ in row.attempts if action == "expired"
+        )
+        is_in_this_life = lived.began < expired_at - DRIFT_S
+        is_kept = night.server.keeps(request)
+        if (
+            is_kept
+            and is_in_this_life
+            and max(request.done_at, request.row_at) < expired_at - DRIFT_S
+        ):
+            yield f"{row.id} is left expired, and the history was not asked for {request}"
+
+
 def _told_again(night: Night, row: Row) -> int:
     """How often a person or an option had the job sent again."""
     lives = [lived.life for lived in night.lived]
@@ -189,7 +177,7 @@ def _paid_once(night: Night, jobs: list[Row], accepted: list[Request]) -> Iterat
     again = sum(_told_again(night, row) for row in jobs)
     # A history that denies what it accepted is believed once, and once more after each death.
     misled = 0
-    if history.hides:
+    if history.hides or history.denies:
         misled = sum(
             REQUEUE_LIMIT * (1 + row.times("retry")) + row.times("the run ended between")
             for row in jobs
@@ -212,7 +200,7 @@ def _is_provable(night: Night, row: Row) -> bool:
     """Whether the history, as it is, proves that a job in doubt was never accepted."""
     if row.requeues >= REQUEUE_LIMIT:
         return False
-    sent = max(_true_time(night, at) for at, action, *_ in row.attempts if action == "submitting")
+    sent = max(true_time(night, at) for at, action, *_ in row.attempts if action == "submitting")
     of_model = [r for r in night.server.requests.values() if r.model == row.model]
     # Another one of the same body about that time might be this one, for all that the history tells.
     alike = any(
@@ -224,18 +212,18 @@ def _is_provable(night: Night, row: Row) -> bool:
 
 
 def _known(night: Night) -> set[str]:
-    return set[str]().union(*(row.ids for row in _rows(night)))
+    return set[str]().union(*(row.ids for row in rows_of(night)))
 
 
 def _story(night: Night, row: Row) -> Iterator[str]:
     """Whatever was ever said of a job was true when it was said."""
     request: Request | None = None
     for at, action, detail, request_id in row.attempts:
-        if request_id and action != "retry":
+        if request_id:
             request = night.server.requests.get(request_id)
-        if action == "submitting":
+        if action in ("submitting", "pending", "retry"):
             request = None
-        now = _true_time(night, at)
+        now = true_time(night, at)
         if request is None:
             continue
         says = f"{row.id} was said to be {action} at {now:.1f} ({detail}); the server has {request}"
@@ -256,17 +244,13 @@ def _story(night: Night, row: Row) -> Iterator[str]:
             yield says
 
 
-def _true_time(night: Night, at: float) -> float:
-    return at - EPOCH - night.weather.skew_s
-
-
 def _is_needless(night: Night, row: Row, request: Request, now: float) -> bool:
     """Whether a life could have collected this result without hurry, and had only to ask for it."""
     wire = night.weather.wire
     if wire.get_errors or wire.lost or wire.slow or wire.never_left or wire.outages or wire.rpm:
         return False
     known = min(
-        (_true_time(night, at) for at, *_, id in row.attempts if id == request.id),  # noqa: A001
+        (true_time(night, at) for at, *_, id in row.attempts if id == request.id),  # noqa: A001
         default=now,
     )
     over = request.accepted_at + RETENTION_S
@@ -300,11 +284,3 @@ def _outcome(night: Night, row: Row) -> Iterator[str]:
         yield f"{says}: the ledger says that it cost {row.cost}"
     if row.state in ("failed", "blocked") and row.cost and len(row.ids) == 1:
         yield f"{says}: a failed job costs nothing, and not {row.cost}"
-
-
-def stories(night: Night) -> Iterator[str]:
-    """What the ledger tells of each job, for whoever looks at one night."""
-    for row in _rows(night):
-        yield f"{row.id} {row.state} {row.request_id} {row.body}"
-        for at, action, detail, request_id in row.attempts:
-            yield f"    {_true_time(night, at):12.3f} {action} {request_id or ''} {detail}"

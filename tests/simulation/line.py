@@ -14,13 +14,14 @@ from runner.api import HistoryQuery
 from runner.fetcher import FetchFailed
 from runner.job import Answer, Fault
 
+from .archive import Archive
 from .database import Dead
 from .loop import VirtualLoop
 from .server import WINDOW_S, Server
 from .weather import TIMEOUT_S
 
 # A turn is granted before the intent is committed, and the request leaves after that.
-COMMIT_GRACE_S = 2.0
+COMMIT_GRACE_S = {"quick": 2.0, "slow": 30.0}
 
 
 @dataclass(slots=True)
@@ -46,6 +47,11 @@ class Line:
     lost: int = 0
     overruns: list[str] = field(default_factory=list)
 
+    @property
+    def grace_s(self) -> float:
+        """How long after its turn a request may leave."""
+        return COMMIT_GRACE_S[self.server.weather.disk]
+
     # The requests of `runner.api.Api`.
 
     async def submit(self, model: str, params: Mapping[str, Any]) -> Answer:
@@ -66,11 +72,11 @@ class Line:
 
     async def history(self, query: HistoryQuery) -> Answer:
         """One page of the history."""
-        return await self._exchange("history", lambda: self.server.history(query))
+        return await self._exchange("history", lambda: Archive(self.server).history(query))
 
     async def history_of(self, request_id: str) -> Answer:
         """One request's row."""
-        return await self._exchange("history", lambda: self.server.history_of(request_id))
+        return await self._exchange("history", lambda: Archive(self.server).history_of(request_id))
 
     # And the one of `runner.fetcher.Fetcher`.
 
@@ -109,6 +115,8 @@ class Line:
             slow_s = self.rng.uniform(1.0, TIMEOUT_S)
             is_up = self.rng.random() < 0.5
             uplink_s, downlink_s = (slow_s, downlink_s) if is_up else (uplink_s, slow_s)
+        if kind == "history":
+            uplink_s += self.rng.uniform(0.0, self.server.weather.history.slow_s)
         box: list[tuple[Answer, float]] = []
         # The server's own event: it arrives whether its sender still lives by then or not.
         self.server.at(now + uplink_s, lambda: box.append((arrive(), self.server.reset_at)))
@@ -145,7 +153,7 @@ class Line:
         now = self.loop.time()
         self.sent.append(Sent(now, kind, main))
         began, until = self.held
-        if main and began + COMMIT_GRACE_S < now < until:
+        if main and began + self.grace_s < now < until:
             self.overruns.append(f"{kind} left at {now:.1f}, held until {until:.1f}")
 
     def _hold(self, reset: float) -> None:

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from runner.engine import Engine
 from runner.engine.queues import Downloads, Pending
+from runner.engine.stopped import StoppedModels
 from runner.governor import Governor
 from runner.job import Answer, StepResult
 from runner.ledger import Ledger, Record, queries
@@ -25,7 +26,8 @@ from runner.reconciler import Reconciler
 from runner.reconciler.archive import Archive
 from runner.submitter import Submitter
 
-from .night import SIGNAL, Told, play
+from .life import SIGNAL
+from .night import Told, play
 from .weather import RETENTION_S
 
 NIGHTS = 400
@@ -173,15 +175,6 @@ async def _gives_twice(self: Any, stopped_models: Any) -> Record | None:
     return record  # type: ignore[no-any-return]
 
 
-async def _sleeps_on(self: Any, now: float) -> None:
-    await _real_turn_page(self, now)
-    if not self._left:
-        self._again_at = await self._ledger.next_postponed(self._manifests, now)
-
-
-_real_turn_page = Pending._turn_page
-
-
 async def _no_scan(self: Any) -> None:
     self._scanned = True
 
@@ -262,7 +255,10 @@ MUTATIONS = (
         _all(_method(Pending, "next", _gives_twice), _method(Write, "apply", _applied_anyway)),
     ),
     Mutation("a job is given out while it is being sent", _method(Pending, "next", _gives_twice)),
-    Mutation("a wake-up is lost while a page is read", _method(Pending, "_turn_page", _sleeps_on)),
+    Mutation(
+        "what comes back after its model was stopped is forgotten",
+        _method(StoppedModels, "stop_again", _nothing_looked_at),
+    ),
     Mutation(
         "what comes into doubt during a look is not looked at",
         lambda: [

@@ -5,47 +5,26 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
-from unittest.mock import patch
 
-import anyio
-
-from runner.downloader import Downloader
-from runner.engine import Bounds, Engine, Steps
-from runner.events import Ending, Event
-from runner.gate import Gate
-from runner.governor import Clock, Governor
-from runner.inventory import Inventory
-from runner.job import Job, State
-from runner.ledger import Ledger, Planning, Source, find_manifest
-from runner.ledger.reading import Selection, retry
-from runner.policy.admission import Admission
-from runner.policy.breaker import Breaker
-from runner.policy.budget import Budget
-from runner.policy.pace import Pace
-from runner.policy.polling import SCOUT_FIRST_S
-from runner.poller import Poller
-from runner.reconciler import DoubtRules, Reconciler
-from runner.submitter import SubmitRules, Submitter
-from runner.treasurer import Treasurer
+from runner.events import Event
 
 from . import invariants
-from .database import CommitDeath, Disk, LoopConnection, make_disk, open_ledger
+from .database import CommitDeath, Disk, make_disk
+from .life import REACH, Lived, patched, run
 from .line import Line
-from .loop import Killed, Stuck, VirtualLoop
-from .server import EPOCH, Server
-from .weather import RETENTION_S, TIMEOUT_S, Death, Life, Weather, draw
+from .loop import Stuck, VirtualLoop
+from .rows import stories
+from .server import Server
+from .themes import draw
+from .weather import TIMEOUT_S, Life, Weather
 
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108
-STEPS_WITH_POINTS = ("runner.submitter", "runner.poller", "runner.downloader")
 # Whatever was on its way or on its way to the history is there by then.
 SETTLING_S = 300.0
-SIGNAL = "SIGTERM"
 
 
 @dataclass(slots=True)
@@ -60,34 +39,6 @@ class Told:
     accepted: int = 0
     states: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
-
-
-@dataclass(slots=True)
-class Lived:
-    """What is known of a life when it is over. Times are true seconds."""
-
-    life: Life
-    began: float
-    line: Line
-    ended: float = 0.0
-    killed: bool = False
-    ending: Ending | None = None
-
-
-class NightClock(Clock):
-    """Our clocks: the loop's time, and a wall clock that may be wrong."""
-
-    def __init__(self, loop: VirtualLoop, skew_s: float) -> None:
-        self._loop = loop
-        self._skew_s = skew_s
-
-    def wall(self) -> float:
-        """Our epoch time."""
-        return EPOCH + self._loop.time() + self._skew_s
-
-    def monotonic(self) -> float:
-        """The loop's time."""
-        return self._loop.time()
 
 
 class Night:
@@ -116,7 +67,7 @@ class Night:
     def play(self) -> Told:
         """All lives and the last calm one."""
         try:
-            with _patched():
+            with patched():
                 for life in self.weather.lives:
                     self._live(life)
                 calm = replace(CALM, skew_s=self.weather.lives[-1].skew_s)
@@ -127,7 +78,7 @@ class Night:
                     # was sent in a run is evidence in the next one.
                     self._calm()
                     self._live(calm)
-                for line in invariants.stories(self):
+                for line in stories(self):
                     self.log(self._time, line)
                 self.violations(invariants.of_the_night(self))
         finally:
@@ -169,8 +120,9 @@ class Night:
         self.lived.append(lived)
         if life.loses_files:
             self._lose_file(Random(f"files {self.weather.seed} {number}"))
+        self._prepare_death(lived)
         try:
-            lived.killed = not loop.live(self._run(lived, loop, number))
+            lived.killed = not loop.live(run(self, lived, loop))
         except Stuck as stuck:
             self.violations([f"life {number} does not end: {stuck}"])
         except Exception as error:
@@ -196,94 +148,20 @@ class Night:
 
     def _die(self, lived: Lived) -> None:
         lived.line.dead = True
-        if self._connection is not None:
-            self._connection.dead = True
-
-    _connection: LoopConnection | None = None
-
-    async def _run(self, lived: Lived, loop: VirtualLoop, number: int) -> None:
-        """What `runner run` does, with the night's own clock, rng, server and disk."""
-        weather, life = self.weather, lived.life
-        rng = Random(f"run {weather.seed} {number}")
-        connection = LoopConnection(self.disk, loop, Random(f"disk {weather.seed} {number}"))
-        self._connection = connection
-        self._prepare_death(lived)
-        ledger = open_ledger(connection)
-        clock = NightClock(loop, weather.skew_s + life.skew_s)
-        key = await _plan(ledger, weather, clock.wall())
-        await ledger.doubt_interrupted(clock.wall())
-        if life.retries:
-            states = tuple(State(state) for state in life.retries)
-            await retry(ledger, Selection(states=states), clock.wall())
-        governor = Governor(Pace(life.rpm), rng, self._see, clock)
-        aside = governor
-        if not weather.history.same_host:
-            aside = Governor(Pace(life.rpm), Random(rng.random()), self._see, clock)
-        api: Any = lived.line
-        doubt = DoubtRules(
-            life.on_doubt,  # type: ignore[arg-type]
-            life.on_expired,  # type: ignore[arg-type]
-            weather.doubt_wait_s,
-            TIMEOUT_S,
-            RETENTION_S,
-        )
-        rules = SubmitRules(weather.attempts, RETENTION_S)
-        steps = Steps(
-            Submitter(ledger, api, governor, rules, rng, self._see),
-            Poller(ledger, api, governor, rng, self._see),
-            Downloader(ledger, api, governor, self.folder),
-            Inventory(ledger, governor, self.folder),
-            Reconciler(ledger, api, aside, doubt, self._see),
-            Treasurer(api, governor, self._see),
-        )
-        prices = {slug: model.cost for slug, model in weather.models.items()}
-        gate = Gate(
-            Admission(life.concurrency, life.rpm, RETENTION_S, clock.wall()),
-            Budget(life.budget, prices),
-            Breaker(weather.breaker),
-            life.limit,
-        )
-        bounds = Bounds(3, 120.0, life.wait_for_credits)
-        engine = Engine(ledger, governor, steps, gate, bounds, [key], self._see)
-        await engine.recover()
-        if life.death.kind in ("drain", "stop"):
-            act = engine.drain if life.death.kind == "drain" else engine.stop
-            loop.call_later(life.death.at_s, act, SIGNAL)
-        lived.ending = await engine.run()
+        if lived.connection is not None:
+            lived.connection.dead = True
 
     def _prepare_death(self, lived: Lived) -> None:
         death = lived.life.death
         if death.kind == "commit":
             self.disk.dying = lambda: self._die(lived)
             self.disk.death = CommitDeath(death.number, death.after)
-        _reach.arm(death, lambda: self._die(lived))
+        REACH.arm(death, lambda: self._die(lived))
 
-    def _see(self, event: Event) -> None:
+    def see(self, event: Event) -> None:
         self.log(self.lived[-1].line.loop.now, str(event))
 
 
-class _Reach:
-    """Takes the place of `crash_points.reach`: dies at the named point's n-th passing."""
-
-    def __init__(self) -> None:
-        self._death = Death()
-        self._left = 0
-        self._dying: Callable[[], None] = lambda: None
-
-    def arm(self, death: Death, dying: Callable[[], None]) -> None:
-        """Sets where this life dies."""
-        self._death, self._left, self._dying = death, death.number, dying
-
-    def __call__(self, point: str) -> None:
-        if self._death.kind != "point" or point != self._death.point:
-            return
-        self._left -= 1
-        if self._left == 0:
-            self._dying()
-            raise Killed
-
-
-_reach = _Reach()
 CALM = Life(pause_s=0.0)
 
 
@@ -295,38 +173,3 @@ def play(seed: int, log: Callable[[str], None] | None = None) -> Told:
 def play_all(seeds: Iterable[int]) -> list[Told]:
     """Some nights in a row."""
     return [play(seed) for seed in seeds]
-
-
-@contextmanager
-def _patched() -> Iterator[None]:
-    """Crash points of this night, and work in threads done at once."""
-    with ExitStack() as stack:
-        for module in STEPS_WITH_POINTS:
-            stack.enter_context(patch(f"{module}.reach", _reach))
-        stack.enter_context(patch("anyio.to_thread.run_sync", _at_once))
-        # Other tests are in a hurry to ask; a night is to be the same wherever it is played.
-        stack.enter_context(patch("runner.policy.polling.SCOUT_FIRST_S", SCOUT_FIRST_S))
-        # Its jitter has a seed of its own, or no night could be told again.
-        stack.enter_context(patch("runner.engine.fetching.Random", lambda: Random(0)))
-        yield
-
-
-async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
-    # A thread's work is not undone when the one who waits for it dies.
-    await anyio.sleep(0.001)
-    return work(*arguments)
-
-
-async def _plan(ledger: Ledger, weather: Weather, now: float) -> int:
-    jobs = [
-        Job(id, "m", model, body, index=index, output=f"{id}.{{ext}}", source=f"m.yaml:{index + 1}")
-        for index, (id, model, body) in enumerate(weather.jobs)  # noqa: A001
-    ]
-    planning = Planning(ledger)
-    await planning.begin()
-    await planning.stage(jobs)
-    await planning.adopt([Source("m", Path("m.yaml"), "", Path("/pictures"))], now)
-    await planning.end()
-    found = await find_manifest(ledger, "m")
-    assert found is not None
-    return found[0]

@@ -17,7 +17,6 @@ from email.utils import format_datetime
 from random import Random
 from typing import Any
 
-from runner.api import HistoryQuery
 from runner.job import Answer, Fault
 
 from .weather import FILE_LIFE_S, RETENTION_S, Weather
@@ -98,7 +97,7 @@ class Server:
 
     def submit(self, model: str, body: Mapping[str, Any], life: int) -> Answer:
         """A POST of one of our lives arrives."""
-        if (limited := self._limited(is_get=False)) is not None:
+        if (limited := self.limited(is_get=False)) is not None:
             return limited
         wire, closes = self.weather.wire, self.weather.closes
         if closes is not None and model == closes[0] and self.now >= closes[1] and not self.calm:
@@ -112,7 +111,7 @@ class Server:
         if self._luck(wire.gateway):
             # A proxy gives up: behind it the job may have been started or not.
             if self._rng.random() < 0.5:
-                self._accept(model, dict(body), life)
+                self._accept(model, dict(body), life).hidden |= self.weather.history.denies
             status = self._rng.choice((502, 504, 504, 500))
             known = status == 504 and self._rng.random() < 0.5
             return self.answer(status, {"error": "upstream timed out"} if known else None)
@@ -150,33 +149,10 @@ class Server:
 
     def credits(self) -> Answer:
         """A GET of the balance arrives."""
-        if (limited := self._limited(is_get=True)) is not None:
+        if (limited := self.limited(is_get=True)) is not None:
             return limited
         balance = 100.0 if self.balance is None else max(self.balance, 0.0)
         return self.answer(200, {"credits": balance, "free-credits": 0})
-
-    def history(self, query: HistoryQuery) -> Answer:
-        """A GET of a page of the history arrives."""
-        if (troubled := self._history_trouble()) is not None:
-            return troubled
-        rows = self._rows(lambda request: query.model in (None, request.model))
-        lowest, highest = query.from_date, query.to_date + "T99"
-        rows = [row for row in rows if lowest <= row[1]["model_created"] <= highest]
-        size = min(query.per_page, self.weather.history.page)
-        shown = [self._shaped(row) for _, row in rows[(query.page - 1) * size : query.page * size]]
-        if self._within(self.weather.history.blind):
-            shown = []
-        name = self.weather.history.envelope
-        return self.answer(200, {name: shown, "page": query.page} if name else shown)
-
-    def history_of(self, request_id: str) -> Answer:
-        """A GET of one request's row arrives."""
-        if (troubled := self._history_trouble()) is not None:
-            return troubled
-        rows = self._rows(lambda request: request.id == request_id)
-        if not rows or self._within(self.weather.history.blind):
-            return self.answer(404, {"error": "not found"})
-        return self.answer(200, self._shaped(rows[0][1]))
 
     def file(self, url: str) -> bytes | None:
         """The bytes of a file that is still kept."""
@@ -199,11 +175,6 @@ class Server:
 
     def _luck(self, share: float) -> bool:
         return not self.calm and self._rng.random() < share
-
-    def _within(self, windows: tuple[tuple[float, float], ...]) -> bool:
-        if self.calm and self.weather.history.mends:
-            return False
-        return any(start <= self.now < end for start, end in windows)
 
     def _refill(self) -> None:
         self.balance = None
@@ -245,7 +216,7 @@ class Server:
         return request
 
     def _asked(self, request_id: str) -> tuple[Request | None, Answer]:
-        if (limited := self._limited(is_get=True)) is not None:
+        if (limited := self.limited(is_get=True)) is not None:
             return None, limited
         if self._luck(self.weather.wire.get_errors):
             return None, self.answer(self._rng.choice((500, 502, 503)))
@@ -254,7 +225,7 @@ class Server:
             return request, Answer(200)
         return None, self.answer(404, {"error": f"Request {request_id} not found"})
 
-    def _limited(self, is_get: bool) -> Answer | None:
+    def limited(self, is_get: bool) -> Answer | None:
         """A 429 when the account's rate is used up."""
         wire = self.weather.wire
         if wire.rpm is None or self.calm or (is_get and not wire.gets_count):
@@ -281,48 +252,6 @@ class Server:
             "retry-after": {"retry_after": f"{int(reset - self.now) + 1}"},
         }
         return forms.get(self.weather.wire.reset_form, {})
-
-    def _history_trouble(self) -> Answer | None:
-        if self._within(self.weather.history.down):
-            return self.answer(503, {"error": "the history is down"})
-        return self._limited(is_get=True) if self.weather.history.same_host else None
-
-    def _rows(self, wanted: Callable[[Request], bool]) -> list[tuple[Request, dict[str, Any]]]:
-        rows = []
-        for request in sorted(self.requests.values(), key=lambda r: r.accepted_at, reverse=True):
-            if not wanted(request) or self.now < request.row_at or request.hidden:
-                continue
-            state = request.state_at(self.now)
-            urls = request.urls if state == "COMPLETED" else [None]
-            rows += [(request, self._row(request, state, url)) for url in urls]
-        return rows
-
-    def _row(self, request: Request, state: str, url: str | None) -> dict[str, Any]:
-        created = datetime.fromtimestamp(EPOCH + request.accepted_at, UTC)
-        return {
-            "request_id": request.id,
-            "model_name": request.model,
-            "model_status": state if state in ("COMPLETED", "FAILED") else "PENDING",
-            "credits_deduction": request.cost if state == "COMPLETED" else 0,
-            "request_body": request.body,
-            "generation_url": url,
-            "model_created": created.isoformat(timespec="milliseconds"),
-            "error": request.error if state == "FAILED" else None,
-        }
-
-    def _shaped(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row as this night's server writes it."""
-        history, body = self.weather.history, row["request_body"]
-        shaped = {
-            "text": json.dumps(body),
-            "floats": {k: float(v) if isinstance(v, int) else v for k, v in body.items()},
-            "defaults": {**body, "safety_filter_level": "BLOCK_ONLY_HIGH"},
-            "none": None,
-        }.get(history.body_form, body)
-        row = {**row, "request_body": shaped}
-        if history.timeless:
-            del row["model_created"]
-        return row
 
 
 def result_body(request: Request) -> dict[str, Any]:

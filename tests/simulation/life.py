@@ -1,0 +1,184 @@
+"""One life: the real steps and the real engine put together as `runner run` does, before the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import anyio
+
+from runner.downloader import Downloader
+from runner.engine import Bounds, Engine, Steps
+from runner.events import Ending
+from runner.gate import Gate
+from runner.governor import Clock, Governor
+from runner.inventory import Inventory
+from runner.job import Job, State
+from runner.ledger import Ledger, Planning, Source, find_manifest
+from runner.ledger.reading import Selection, retry
+from runner.policy.admission import Admission
+from runner.policy.breaker import Breaker
+from runner.policy.budget import Budget
+from runner.policy.pace import Pace
+from runner.policy.polling import SCOUT_FIRST_S
+from runner.poller import Poller
+from runner.reconciler import DoubtRules, Reconciler
+from runner.submitter import SubmitRules, Submitter
+from runner.treasurer import Treasurer
+
+from .database import LoopConnection, open_ledger
+from .line import Line
+from .loop import Killed, VirtualLoop
+from .server import EPOCH
+from .weather import RETENTION_S, TIMEOUT_S, Death, Life, Weather
+
+if TYPE_CHECKING:
+    from .night import Night
+
+STEPS_WITH_POINTS = ("runner.submitter", "runner.poller", "runner.downloader")
+SIGNAL = "SIGTERM"
+
+
+@dataclass(slots=True)
+class Lived:
+    """What is known of a life when it is over. Times are true seconds."""
+
+    life: Life
+    began: float
+    line: Line
+    ended: float = 0.0
+    killed: bool = False
+    ending: Ending | None = None
+    connection: LoopConnection | None = None
+
+
+class NightClock(Clock):
+    """Our clocks: the loop's time, and a wall clock that may be wrong."""
+
+    def __init__(self, loop: VirtualLoop, skew_s: float) -> None:
+        self._loop = loop
+        self._skew_s = skew_s
+
+    def wall(self) -> float:
+        """Our epoch time."""
+        return EPOCH + self._loop.time() + self._skew_s
+
+    def monotonic(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
+
+async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
+    """What `runner run` does, with the night's own clock, rng, server and disk."""
+    weather, life, number = night.weather, lived.life, lived.line.life
+    rng = Random(f"run {weather.seed} {number}")
+    connection = LoopConnection(
+        night.disk, loop, Random(f"disk {weather.seed} {number}"), weather.disk
+    )
+    lived.connection = connection
+    ledger = open_ledger(connection)
+    clock = NightClock(loop, weather.skew_s + life.skew_s)
+    key = await _plan(ledger, weather, clock.wall())
+    await ledger.doubt_interrupted(clock.wall())
+    if life.retries:
+        states = tuple(State(state) for state in life.retries)
+        await retry(ledger, Selection(states=states), clock.wall())
+    governor = Governor(Pace(life.rpm), rng, night.see, clock)
+    aside = governor
+    if not weather.history.same_host:
+        aside = Governor(Pace(life.rpm), Random(rng.random()), night.see, clock)
+    api: Any = lived.line
+    doubt = DoubtRules(
+        life.on_doubt,  # type: ignore[arg-type]
+        life.on_expired,  # type: ignore[arg-type]
+        weather.doubt_wait_s,
+        TIMEOUT_S,
+        RETENTION_S,
+    )
+    rules = SubmitRules(weather.attempts, RETENTION_S)
+    steps = Steps(
+        Submitter(ledger, api, governor, rules, rng, night.see),
+        Poller(ledger, api, governor, rng, night.see),
+        Downloader(ledger, api, governor, night.folder),
+        Inventory(ledger, governor, night.folder),
+        Reconciler(ledger, api, aside, doubt, night.see),
+        Treasurer(api, governor, night.see),
+    )
+    prices = {slug: model.cost for slug, model in weather.models.items()}
+    gate = Gate(
+        Admission(life.concurrency, life.rpm, RETENTION_S, clock.wall()),
+        Budget(life.budget, prices),
+        Breaker(weather.breaker),
+        life.limit,
+    )
+    bounds = Bounds(3, 120.0, life.wait_for_credits)
+    engine = Engine(ledger, governor, steps, gate, bounds, [key], night.see)
+    await engine.recover()
+    if life.death.kind in ("drain", "stop"):
+        act = engine.drain if life.death.kind == "drain" else engine.stop
+        loop.call_later(life.death.at_s, act, SIGNAL)
+    lived.ending = await engine.run()
+
+
+class _Reach:
+    """Takes the place of `crash_points.reach`: dies at the named point's n-th passing."""
+
+    def __init__(self) -> None:
+        self._death = Death()
+        self._left = 0
+        self._dying: Callable[[], None] = lambda: None
+
+    def arm(self, death: Death, dying: Callable[[], None]) -> None:
+        """Sets where this life dies."""
+        self._death, self._left, self._dying = death, death.number, dying
+
+    def __call__(self, point: str) -> None:
+        if self._death.kind != "point" or point != self._death.point:
+            return
+        self._left -= 1
+        if self._left == 0:
+            self._dying()
+            raise Killed
+
+
+REACH = _Reach()
+
+
+@contextmanager
+def patched() -> Iterator[None]:
+    """Crash points of this night, and work in threads done at once."""
+    with ExitStack() as stack:
+        for module in STEPS_WITH_POINTS:
+            stack.enter_context(patch(f"{module}.reach", REACH))
+        stack.enter_context(patch("anyio.to_thread.run_sync", _at_once))
+        # Other tests are in a hurry to ask; a night is to be the same wherever it is played.
+        stack.enter_context(patch("runner.policy.polling.SCOUT_FIRST_S", SCOUT_FIRST_S))
+        # Its jitter has a seed of its own, or no night could be told again.
+        stack.enter_context(patch("runner.engine.fetching.Random", lambda: Random(0)))
+        yield
+
+
+async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+    # A thread's work is not undone when the one who waits for it dies.
+    await anyio.sleep(0.001)
+    return work(*arguments)
+
+
+async def _plan(ledger: Ledger, weather: Weather, now: float) -> int:
+    jobs = [
+        Job(id, "m", model, body, index=index, output=f"{id}.{{ext}}", source=f"m.yaml:{index + 1}")
+        for index, (id, model, body) in enumerate(weather.jobs)  # noqa: A001
+    ]
+    planning = Planning(ledger)
+    await planning.begin()
+    await planning.stage(jobs)
+    await planning.adopt([Source("m", Path("m.yaml"), "", Path("/pictures"))], now)
+    await planning.end()
+    found = await find_manifest(ledger, "m")
+    assert found is not None
+    return found[0]
