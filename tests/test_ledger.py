@@ -460,7 +460,7 @@ async def test_a_listing_shows_everything_page_by_page(tmp_path: Path):
 async def test_models_are_known_by_what_their_jobs_cost_and_took(ledger: Ledger):
     await bring(ledger, State.COMPLETED, "j0")
     await bring(ledger, State.SUBMITTED, "j1")
-    assert await model_history(ledger) == {"imagen": ModelHistory(1, 0.02, 10.0)}
+    assert await model_history(ledger) == {"imagen": ModelHistory(1, 0.02, 10.0, 0.02)}
     assert await manifest_names(ledger) == ["m"]
 
 
