@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
     from runner.cli.closing import manifest_summaries, status_of
     from runner.cli.session import check_known, manifest_names, reading_ledger, workplace
     from runner.ledger.reading import counts, money_by_model, next_deadline, saved_files
+    from runner.report.summary import manifest_json, states_json
 
     at = workplace(place, reading=True)
     async with reading_ledger(at) as ledger:
@@ -71,23 +73,13 @@ async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
     check_known(paths, found, at.ledger)
     names = manifest_names(paths) or tuple(found)
     summaries = manifest_summaries(names, found, files)
-    states: dict[State, int] = {}
+    states: Counter[State] = Counter()
     for summary in summaries:
-        for state, count in summary.states.items():
-            states[state] = states.get(state, 0) + count
+        states.update(summary.states)
     value = {
-        "manifests": [
-            {
-                "name": summary.name,
-                "total": summary.total,
-                "states": _ordered(summary.states),
-                "spent": round(summary.spent, 6),
-                "files": summary.files,
-            }
-            for summary in summaries
-        ],
+        "manifests": [manifest_json(summary) for summary in summaries],
         "total": sum(summary.total for summary in summaries),
-        "states": _ordered(states),
+        "states": states_json(states),
         "spent": round(sum(summary.spent for summary in summaries), 6),
         "models": [
             {"model": each.model, "jobs": each.jobs, "spent": round(each.spent, 6)}
@@ -113,6 +105,7 @@ def _status_text(
     money: list[ModelMoney],
     deadline: float | None,
 ) -> list[str]:
+    from runner.report.summary import states_json
     from runner.report.words import dollars, duration, printable
 
     badge = "SIMULATED  " if at.simulated else ""
@@ -121,7 +114,7 @@ def _status_text(
     lines = []
     for summary in summaries:
         lines.append(f"{badge}{printable(summary.name)}: {summary.total:,} jobs")
-        for state, count in _ordered(summary.states).items():
+        for state, count in states_json(summary.states).items():
             lines.append(f"  {count:>9,}  {state.replace('_', ' ')}")
         lines.append(
             f"  {dollars(summary.spent):>9}  spent; {summary.files:,} files in {at.output}/"
@@ -242,10 +235,6 @@ async def _story(ledger: Ledger, job: Listed) -> list[str]:
         request = f" request {attempt.request_id}" if attempt.request_id else ""
         lines.append(f"    {stamp}  {attempt.action.replace('_', ' ')}{status}{request}{detail}")
     return lines
-
-
-def _ordered(states: dict[State, int] | Any) -> dict[str, int]:
-    return {state.value: states[state] for state in State if states.get(state)}
 
 
 def _iso(moment: float | None) -> str | None:

@@ -83,18 +83,9 @@ class Summary:
 def summary_json(summary: Summary) -> dict[str, Any]:
     """The summary as `run --json` writes it; states without jobs are left out."""
     return {
-        "manifests": [
-            {
-                "name": manifest.name,
-                "total": manifest.total,
-                "states": _states_json(manifest.states),
-                "spent": round(manifest.spent, 6),
-                "files": manifest.files,
-            }
-            for manifest in summary.manifests
-        ],
+        "manifests": [manifest_json(manifest) for manifest in summary.manifests],
         "total": summary.total,
-        "states": _states_json(summary.states),
+        "states": states_json(summary.states),
         "spent": round(summary.spent, 6),
         "exit": summary.exit_code,
         "spent_run": round(summary.spent_run, 6),
@@ -133,7 +124,19 @@ def render_summary(summary: Summary, width: int = 80, *, colour: bool = False) -
     return capture.get()
 
 
-def _states_json(states: Mapping[State, int]) -> dict[str, int]:
+def manifest_json(manifest: ManifestSummary) -> dict[str, Any]:
+    """The counts of one manifest as commands write them."""
+    return {
+        "name": manifest.name,
+        "total": manifest.total,
+        "states": states_json(manifest.states),
+        "spent": round(manifest.spent, 6),
+        "files": manifest.files,
+    }
+
+
+def states_json(states: Mapping[State, int]) -> dict[str, int]:
+    """The counts in the order of the states; those without jobs are left out."""
     return {state.value: count for state in State if (count := states.get(state, 0))}
 
 
@@ -186,7 +189,7 @@ def _manifest_line(manifest: ManifestSummary) -> Line:
         (f"  {printable(manifest.name)}  ", "bold"),
         (f"{saved:,} of {manifest.total:,} saved", "green" if saved == manifest.total else ""),
     ]
-    for state, count in _states_json(manifest.states).items():
+    for state, count in states_json(manifest.states).items():
         if state != State.SAVED:
             line.append((f", {count:,} {state.replace('_', ' ')}", ""))
     return [*line, (f"  {dollars(manifest.spent)}", "dim")]

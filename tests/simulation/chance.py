@@ -5,7 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from .weather import CRASH_POINTS, DAY_S, Death, History, Life, Model, Outage, Weather, Wire
+from runner.crash_points import POINTS
+
+from .weather import DAY_S, Death, History, Life, Model, Outage, Weather, Wire
 
 
 def draw(seed: int, rng: Random) -> Weather:
@@ -139,7 +141,7 @@ def _life(rng: Random, price: float) -> Life:
             "point": rng.choice((1, 1, 2, 4, 8)),
         }.get(kind, 0),
         after=rng.random() < 0.5,
-        point=rng.choice(CRASH_POINTS),
+        point=rng.choice(POINTS),
         at_s=rng.expovariate(1 / 40),
     )
     pauses = (0.5, 5.0, 40.0, 40.0, 200.0, 700.0, 700.0, 4000.0, 2 * DAY_S)

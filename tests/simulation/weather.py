@@ -9,16 +9,6 @@ RETENTION_S = 600.0
 TIMEOUT_S = 15.0
 FILE_LIFE_S = 7 * 86400.0
 DAY_S = 86400.0
-CRASH_POINTS = (
-    "intent-committed",
-    "submit-answered",
-    "request-id-committed",
-    "result-received",
-    "result-committed",
-    "file-checked",
-    "file-renamed",
-    "saved-committed",
-)
 
 
 @dataclass(frozen=True, slots=True)
