@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import click
 
-from runner.cli.session import Workplace
+from runner.assembly.session import Workplace
 from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED
 from runner.events import Ending
 from runner.job import TERMINAL_STATES, State

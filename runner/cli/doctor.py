@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import click
 
-from runner.cli.options import Place, json_option, place_options
+from runner.assembly.place import Place
+from runner.cli.options import json_option, place_options
 from runner.errors import EXIT_OK, EXIT_UNSAVED, LedgerBusy, RunnerError
 
 if TYPE_CHECKING:
     from runner.api import Api
-    from runner.cli.session import Workplace
+    from runner.assembly.session import Workplace
     from runner.job import Answer
 
 CLOCK_TOLERANCE_S = 120.0
@@ -49,7 +50,7 @@ def doctor_command(place: Place, as_json: bool) -> int:
 
 
 async def _doctor(place: Place, as_json: bool) -> int:
-    from runner.cli.session import workplace
+    from runner.assembly.session import workplace
 
     at = workplace(place, reading=True)
     well = True

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from runner.cli.options import Place, json_option, manifest_arguments, place_options
+from runner.assembly.place import Place
+from runner.cli.options import json_option, manifest_arguments, place_options
 from runner.errors import EXIT_OK, UsageError
 from runner.job import State
 
 if TYPE_CHECKING:
-    from runner.cli.session import Workplace
+    from runner.assembly.session import Workplace
     from runner.ledger import Ledger, Listed
     from runner.ledger.reading import ModelMoney
     from runner.report.summary import ManifestSummary
@@ -59,8 +60,8 @@ def jobs_command(
 
 
 async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
+    from runner.assembly.session import check_known, manifest_names, reading_ledger, workplace
     from runner.cli.closing import manifest_summaries, status_of
-    from runner.cli.session import check_known, manifest_names, reading_ledger, workplace
     from runner.ledger.reading import counts, money_by_model, next_deadline, saved_files
     from runner.report.summary import manifest_json, states_json
 
@@ -140,7 +141,7 @@ async def _jobs(
     ids: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    from runner.cli.session import check_known, manifest_names, reading_ledger, workplace
+    from runner.assembly.session import check_known, manifest_names, reading_ledger, workplace
     from runner.ledger.reading import Selection, counts, listed
 
     at = workplace(place, reading=True)

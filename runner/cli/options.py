@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from runner.assembly.place import Place
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-SANDBOX_LEDGER = Path("sandbox.db")
-SANDBOX_OUTPUT = Path("output-sandbox")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a command works: the config, ledger and output that were named, if any."""
-
-    config: Path | None
-    ledger: Path | None
-    output: Path | None
-    sandbox: bool
 
 
 def place_options(function: F) -> F:

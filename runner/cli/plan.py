@@ -11,7 +11,8 @@ from pathlib import Path
 import anyio
 import click
 
-from runner.cli.options import Place, json_option, manifest_arguments, place_options
+from runner.assembly.place import Place
+from runner.cli.options import json_option, manifest_arguments, place_options
 from runner.errors import EXIT_OK
 from runner.job import State
 from runner.ledger import Comparison, Group, Ledger
@@ -66,7 +67,7 @@ def show_plan(paths: Sequence[Path], place: Place, *, as_json: bool, rpm: int | 
 
 
 async def _show(paths: Sequence[Path], place: Place, as_json: bool, rpm: int | None) -> int:
-    from runner.cli.session import compare, load_manifests, reading_ledger, workplace
+    from runner.assembly.session import compare, load_manifests, reading_ledger, workplace
 
     at = workplace(place, {"api.rpm": rpm})
     manifests = load_manifests(paths)

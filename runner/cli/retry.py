@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from runner.cli.options import Place, manifest_arguments, place_options
+from runner.assembly.place import Place
+from runner.cli.options import manifest_arguments, place_options
 from runner.errors import EXIT_OK, UsageError
 from runner.job import RETRYABLE_STATES, State
 
@@ -54,7 +55,7 @@ async def _retry(
     ids: tuple[str, ...],
     yes: bool,
 ) -> int:
-    from runner.cli.session import manifest_names, workplace
+    from runner.assembly.session import manifest_names, workplace
     from runner.ledger import Ledger, LedgerLock
     from runner.ledger.reading import Selection, retry
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Place, json_option, manifest_arguments, place_options
+from runner.assembly.place import Place
+from runner.cli.options import json_option, manifest_arguments, place_options
 
 
 @click.command("run")

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import anyio
 import click
 
-from runner.cli.closing import Begun, close_run, exit_status
-from runner.cli.options import Place
-from runner.cli.session import (
+from runner.assembly.place import Place
+from runner.assembly.session import (
     Prepared,
     Workplace,
     adopt,
@@ -26,6 +25,7 @@ from runner.cli.session import (
     shell,
     workplace,
 )
+from runner.cli.closing import Begun, close_run, exit_status
 from runner.cli.watching import Watcher, watcher
 from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError
 from runner.events import Ending, Noted
@@ -175,7 +175,7 @@ async def _on_ledger(
     display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
     ending = Ending()
     if _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before):
-        from runner.cli.working import Task, work
+        from runner.assembly.working import Task, work
 
         task = Task(prepared.keys, options.limit, options.wait_for_credits)
         with display:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from runner.api import Access, Api
-from runner.cli.session import SANDBOX_KEY, Workplace
+from runner.assembly.session import SANDBOX_KEY, Workplace
 from runner.downloader import Downloader
 from runner.engine import Bounds, Engine, Steps
 from runner.events import Ending, Observer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from runner.cli.options import SANDBOX_LEDGER, SANDBOX_OUTPUT, Place
+from runner.assembly.place import SANDBOX_LEDGER, SANDBOX_OUTPUT, Place
 from runner.config import Settings, load_settings
 from runner.errors import InputError, Problem, UsageError
 from runner.ledger import Comparison, Ledger, Planning, Source, find_manifest
