@@ -1,40 +1,29 @@
-"""A run from the outside: lock, plan, engine, display, summary."""
+"""A run from the terminal: lock, signals, display, summary."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 import anyio
 import click
 
+from runner.assembly.closing import Begun
+from runner.assembly.control import Control
 from runner.assembly.place import Place
-from runner.assembly.session import (
-    Prepared,
-    Workplace,
-    adopt,
-    check_origin,
-    load_manifests,
-    shell,
-    workplace,
-)
-from runner.cli.closing import Begun, close_run, exit_status
-from runner.cli.watching import Watcher, watcher
-from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError
-from runner.events import Ending, Noted
-from runner.governor import Governor
-from runner.inventory import Inventory
-from runner.job import State
-from runner.ledger import Counts, Ledger, LedgerLock
-from runner.ledger.reading import counts
-from runner.policy.pace import Pace
+from runner.assembly.running import Asked, Audience, Watcher, run_to_end
+from runner.assembly.session import Progress, Workplace, load_manifests, shell, workplace
+from runner.cli.watching import watcher
+from runner.errors import EXIT_STOPPED_EARLY, RunnerError
+from runner.ledger import LedgerLock
+from runner.report.summary import Summary, render_summary, summary_json
 from runner.report.tally import Heading, Tally
 
 # A manifest that is read in a moment needs no word about it.
@@ -56,6 +45,16 @@ class RunOptions:
     quiet: bool = False
     verbose: bool = False
 
+    def overrides(self) -> dict[str, Any]:
+        """The settings that the command line beats."""
+        return {
+            "run.concurrency": self.concurrency,
+            "run.on_doubt": self.on_doubt,
+            "run.on_expired": self.on_expired,
+            "run.budget": self.budget,
+            "api.rpm": self.rpm,
+        }
+
     def typed(self) -> str:
         """The options that a resumed run should be given again."""
         named = {
@@ -69,164 +68,64 @@ class RunOptions:
         return " ".join(typed + ["--wait-for-credits"] * self.wait_for_credits)
 
 
-@dataclass(slots=True)
-class _Control:
-    """What signals act on: the engine, once there is one; what comes before it until then."""
-
-    engine: Stoppable | None = None
-    signals: int = 0
-    start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-
-    def take(self, engine: Stoppable) -> None:
-        """From here on signals are for the engine; one that came just before as well."""
-        self.engine = engine
-        if self.signals:
-            engine.drain("a signal")
-
-
-class Stoppable(Protocol):
-    """An engine, as far as signals are concerned."""
-
-    def drain(self, reason: str) -> None:
-        """No new submits; what is in flight is finished."""
-
-    def stop(self, reason: str) -> None:
-        """Ends at once."""
-
-
 def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> int:
     """Runs the manifests; returns the exit status."""
-    overrides = {
-        "run.concurrency": options.concurrency,
-        "run.on_doubt": options.on_doubt,
-        "run.on_expired": options.on_expired,
-        "run.budget": options.budget,
-        "api.rpm": options.rpm,
-    }
-    at = workplace(place, overrides)
+    at = workplace(place, options.overrides())
     manifests = load_manifests(paths)
+    asked = Asked(options.limit, options.wait_for_credits, shell(paths), options.typed())
     lock = LedgerLock(at.ledger)
     lock.acquire(time.time())
     with lock:
-        return anyio.run(_run, manifests, at, options, shell(paths))
+        summary = anyio.run(_run, manifests, at, asked, options)
+    if summary is None:
+        click.echo("stopped before anything was sent; run again to go on", err=True)
+        return EXIT_STOPPED_EARLY
+    return exit_status(summary, as_json=options.as_json)
 
 
-async def _run(manifests: Any, at: Workplace, options: RunOptions, arguments: str) -> int:
-    control = _Control()
-    result, failure = EXIT_STOPPED_EARLY, None
+def exit_status(summary: Summary, *, as_json: bool) -> int:
+    """Prints the summary; returns its exit status."""
+    if as_json:
+        click.echo(json.dumps(summary_json(summary), ensure_ascii=False))
+        return summary.exit_code
+    width = shutil.get_terminal_size().columns
+    colour = sys.stdout.isatty()
+    click.echo(render_summary(summary, width, colour=colour), nl=False, color=colour)
+    return summary.exit_code
+
+
+async def _run(manifests: Any, at: Workplace, asked: Asked, options: RunOptions) -> Summary | None:
+    def display(tally: Tally, begun: Begun) -> Watcher:
+        return watcher(tally, _heading(begun, at), options.quiet, options.verbose)
+
+    control = Control()
+    audience = Audience(display, _planning_progress(options))
+    result, failure = None, None
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, control)
         try:
-            result = await _with_ledger(manifests, at, options, arguments, control)
+            result = await run_to_end(manifests, at, asked, control, audience)
         except RunnerError as error:
             # Out of the group it would come as a group, which nobody words.
             failure = error
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    if control.start.cancelled_caught:
-        click.echo("stopped before anything was sent; run again to go on", err=True)
     return result
 
 
-async def _watch_signals(
-    control: _Control, *, task_status: Any = anyio.TASK_STATUS_IGNORED
-) -> None:
+async def _watch_signals(control: Control, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
     """The first signal drains, the second stops; before the engine runs, the first one stops."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         task_status.started()
+        count = 0
         async for number in received:
-            control.signals += 1
+            count += 1
             name = signal.Signals(number).name
-            if control.engine is None:
-                control.start.cancel()
-            elif control.signals == 1:
-                control.engine.drain(name)
+            if count == 1:
+                control.drain(name)
             else:
-                control.engine.stop(f"a second {name}")
-
-
-async def _with_ledger(
-    manifests: Any, at: Workplace, options: RunOptions, arguments: str, control: _Control
-) -> int:
-    async with await Ledger.open(at.ledger) as ledger:
-        # Inside of the ledger's own block: that is left in order, whatever is cancelled.
-        with control.start:
-            return await _on_ledger(ledger, manifests, at, options, arguments, control)
-    return EXIT_STOPPED_EARLY
-
-
-async def _on_ledger(
-    ledger: Ledger,
-    manifests: Any,
-    at: Workplace,
-    options: RunOptions,
-    arguments: str,
-    control: _Control,
-) -> int:
-    await check_origin(ledger, simulated=_is_simulated(at))
-    prepared = await adopt(ledger, manifests, at.output, _planning_progress(options))
-    begun = Begun(
-        [m.name for m in manifests], prepared.keys, time.time(), arguments, options.typed()
-    )
-    doubtful = await ledger.doubt_interrupted(time.time())
-    before = await counts(ledger)
-    tally = _tally(before, begun, at)
-    display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
-    ending = Ending()
-    if _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before):
-        from runner.assembly.working import Task, work
-
-        task = Task(prepared.keys, options.limit, options.wait_for_credits)
-        with display:
-            _tell(display, prepared, doubtful)
-            ending = await work(ledger, at, task, display.see, control.take)
-    progress = tally.at(time.time())
-    summary = await close_run(ledger, at, begun, ending, progress)
-    return exit_status(summary, as_json=options.as_json)
-
-
-def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:
-    """Whether anything is left to send or to ask for. Raises MissingKeyError."""
-    if not _any_in(before, State.PENDING, State.SUBMITTED, State.IN_DOUBT, State.EXPIRED):
-        return False
-    if at.settings.api.key is None and not at.simulated:
-        raise MissingKeyError(
-            "no API key: set SEGMIND_API_KEY or `api.key` in the config, or try it with --sandbox"
-        )
-    return True
-
-
-async def _lacks_files(
-    ledger: Ledger, at: Workplace, prepared: Prepared, before: dict[str, Counts]
-) -> bool:
-    """Whether files are still to be fetched, or are gone from the disk."""
-    if _any_in(before, State.COMPLETED):
-        return True
-    governor = Governor(Pace(), Random(), lambda _: None)
-    found = [each async for each in Inventory(ledger, governor, at.output).take(prepared.keys)]
-    return bool(found)
-
-
-def _any_in(before: dict[str, Counts], *states: State) -> bool:
-    return any(entry.states.get(state, 0) for entry in before.values() for state in states)
-
-
-def _is_simulated(at: Workplace) -> bool:
-    """A loopback API is a simulated one, too: its results are none to keep beside real ones."""
-    host = urlsplit(at.settings.api.base_url).hostname or ""
-    return at.simulated or host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _tally(before: dict[str, Counts], begun: Begun, at: Workplace) -> Tally:
-    states: dict[State, int] = {}
-    spent = 0.0
-    for name in begun.names:
-        entry = before.get(name, Counts(name))
-        spent += entry.spent
-        for state, count in entry.states.items():
-            states[state] = states.get(state, 0) + count
-    return Tally(states, started_at=begun.started, spent_before=spent, rpm=at.settings.api.rpm)
+                control.stop(f"a second {name}")
 
 
 def _heading(begun: Begun, at: Workplace) -> Heading:
@@ -234,16 +133,7 @@ def _heading(begun: Begun, at: Workplace) -> Heading:
     return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command)
 
 
-def _tell(display: Watcher, prepared: Prepared, doubtful: int) -> None:
-    for note in prepared.notes:
-        display.see(Noted(note))
-    if doubtful:
-        jobs = "1 job is" if doubtful == 1 else f"{doubtful:,} jobs are"
-        text = f"{jobs} in doubt: the last run ended while they were sent; the history is asked"
-        display.see(Noted(text, warning=True))
-
-
-def _planning_progress(options: RunOptions) -> Any:
+def _planning_progress(options: RunOptions) -> Progress:
     def tell(count: int) -> None:
         if count % SLOW_PLANNING_JOBS == 0 and not options.quiet and sys.stderr.isatty():
             click.echo(f"reading the manifest: {count:,} jobs", err=True)
