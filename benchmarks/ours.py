@@ -37,8 +37,9 @@ def ours(night: Night, *, concurrency: int | None = None, metrics: bool = True) 
         pace.take(now)
         window.take(now)
         if key is None:
-            flight[left] = (now, backend.done_at(now))
-            schedule.add(left, night.model.name, now, now + RETENTION_S)
+            key = night.jobs - left
+            flight[key] = (now, backend.done_at(now))
+            schedule.add(key, night.model.name, now, now + RETENTION_S)
             left -= 1
             continue
         submitted, done = flight[key]

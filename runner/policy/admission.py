@@ -16,6 +16,7 @@ LEAST = 8
 # A backend that finishes fewer than so many jobs in an hour is rare.
 UNPROVEN_MOST = 1000
 UNPROVEN_MINUTES = 2
+PROVEN = 1
 # Where the rate is not known yet.
 UNPROVEN_RPM = 60
 OBSERVED_S = 300.0
@@ -38,11 +39,13 @@ class Admission:
         self._retention_s = retention_s
         self._started = started
         self._completed = 0
+        self._first: float | None = None
         self._recent: deque[float] = deque()
 
     def completed(self, now: float) -> None:
         """A job left the flight."""
         self._completed += 1
+        self._first = now if self._first is None else self._first
         self._recent.append(now)
 
     def most(self, now: float) -> int:
@@ -50,7 +53,7 @@ class Admission:
         while self._recent and self._recent[0] <= now - OBSERVED_S:
             self._recent.popleft()
         rpm = UNPROVEN_RPM if self.rpm is None else self.rpm
-        most = min(UNPROVEN_MOST, UNPROVEN_MINUTES * rpm) + self._completed
+        most = min(UNPROVEN_MOST, UNPROVEN_MINUTES * rpm) + PROVEN * self._completed
         if (rate := self._completions_per_second(now)) is not None:
             most = min(most, SHARE * self._retention_s * rate)
         most = max(LEAST, int(most))
@@ -58,9 +61,10 @@ class Admission:
 
     def _completions_per_second(self, now: float) -> float | None:
         allowed = self.rpm / 60 / LEAST_REQUESTS if self.rpm is not None else None
-        elapsed_s = now - self._started
-        if len(self._recent) < ENOUGH and elapsed_s < OBSERVED_S:
+        if len(self._recent) < ENOUGH and now - self._started < OBSERVED_S:
             return allowed
+        # How long the first job took says nothing of how many are completed a second.
+        elapsed_s = now - (self._started if self._first is None else self._first)
         span_s = min(OBSERVED_S, max(SHORTEST_OBSERVED_S, elapsed_s))
         observed = len(self._recent) / span_s
         return observed if allowed is None else min(observed, allowed)

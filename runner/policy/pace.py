@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import inf
@@ -42,6 +43,19 @@ COARSE_S = 1.0
 FRESH_S = 7 * 24 * 3600.0
 
 
+@dataclass(slots=True)
+class _Refusal:
+    """429s of requests that had left before the first of them was noticed, and what was so before."""
+
+    noticed: float
+    sent: float
+    limit: float | None
+    peak: float
+    patience: int
+    tries: int
+    times: int = 0
+
+
 class Pace:
     """At most `rpm` requests in any 60 s, or as many as 429s show to be allowed; none while held.
 
@@ -67,8 +81,7 @@ class Pace:
         self._changed = 0.0
         self._patience = 1
         self._tries = 0
-        self._noticed = 0.0
-        self._first_left = 0.0
+        self._refusal: _Refusal | None = None
         if rpm is None and remembered and (known := remembered.get("rpm", 0.0)) >= 1:
             if at - remembered.get("at", 0.0) <= FRESH_S:
                 self._limit = self._peak = known
@@ -115,13 +128,15 @@ class Pace:
 
         Requests that had left before the first refusal was noticed are refused with it.
         """
-        left = now if left is None else left
-        if left > self._noticed or not self._noticed:
-            self._noticed, self._first_left = now, left
-            self._judge(left, until, self._limit)
-        elif left < self._first_left:
-            self._first_left = left
-            self._judge(left, until, self._limit)
+        if self._refusal is None or (now if left is None else left) > self._refusal.noticed:
+            start = until - WINDOW_S - COARSE_S
+            window = sum(start < time for time in self._sent)
+            minute = sum(now - WINDOW_S < time for time in self._sent)
+            # A minute touches at most two windows; a reset that is not told says nothing of the start.
+            sent = max(window, minute / 2) if window else minute
+            self._refusal = _Refusal(now, sent, self._limit, self._peak, self._patience, self._tries)
+        self._refusal.times += 1
+        self._judge(self._refusal)
 
     def remembered(self, at: float) -> dict[str, float]:
         """What was learned, for the pace of a later run; `at`: the epoch time it is now. Plain JSON."""
@@ -135,22 +150,19 @@ class Pace:
             return WINDOW_S / self._flow_rpm, FIRST_BURST
         return WINDOW_S / self._limit, max(1, int(BURST_SHARE * self._limit))
 
-    def _judge(self, left: float, until: float, before: float | None) -> None:
-        """What the server took before it refused is the limit."""
-        start = until - WINDOW_S - COARSE_S
-        window = sum(start < time < left for time in self._sent)
-        minute = sum(left - WINDOW_S < time < left for time in self._sent)
-        if not minute:
+    def _judge(self, refusal: _Refusal) -> None:
+        """What the server took in its window before it refused is the limit."""
+        taken = refusal.sent - refusal.times
+        if taken < 1:
             return
-        # A minute touches at most two windows; a reset that is not told says nothing of the start.
-        taken = max(window, minute / 2) if window else minute
-        if before is not None:
-            taken = min(taken, before - 1)
-        alone = taken >= (1 - SAME_SHARE) * self._peak
-        self._peak = max(taken, self._peak + (taken - self._peak) / 4)
+        if refusal.limit is not None:
+            taken = min(taken, refusal.limit - 1)
+        alone = taken >= refusal.peak - max(1.0, SAME_SHARE * refusal.peak)
+        self._peak = taken if alone else max(taken, refusal.peak + (taken - refusal.peak) / 4)
         self._limit = max(1.0, taken if alone else taken * (1 - SHARED_DECREASE))
-        self._patience = min(2 * self._patience, LONGEST_PATIENCE) if alone and self._tries else 1
-        self._tries, self._changed = 0, left
+        again_in_vain = alone and refusal.tries
+        self._patience = min(2 * refusal.patience, LONGEST_PATIENCE) if again_in_vain else 1
+        self._tries, self._changed = 0, refusal.noticed
 
     def _try_more(self, now: float) -> None:
         """Raises the limit a little, once it has been used up for long enough without a refusal."""
@@ -164,8 +176,8 @@ class Pace:
             return
         step = max(1.0, STEP_SHARE * max(limit, self._peak) * 2**self._tries)
         self._tries += not below
+        self._peak = max(self._peak, limit)
         self._limit = min(limit + step, ceiling)
-        self._peak = max(self._peak, self._limit)
         self._changed = now
 
 

@@ -24,15 +24,19 @@ from math import inf, sqrt
 
 SURE = 0.99
 PATIENCE = 1.2
-GUESS_SHARE = 0.1
+GUESS_SHARE = 0.08
+BLOCKED_SHARE = 0.3
+MISS = 1.15
 MEMORY = 100
 REMEMBERED = 20
 # While nothing is known of a model, its oldest jobs are asked at growing ages, and nobody else.
 SCOUTS = 3
+ENOUGH = 10
+SCOUTS_S = 10.0
 SCOUT_FIRST_S = 1.0
-SCOUT_GROWTH = 1.5
+SCOUT_GROWTH = 1.25
 # Until then a submit is worth more than asking for what nobody knows anything about.
-SCOUT_DUE_S = 60.0
+SCOUT_DUE_S = 120.0
 # A job that outlasts all that is known is asked again at this multiple of its age.
 AGAIN = 1.2
 # No job is asked again before it is older by this share.
@@ -77,9 +81,13 @@ class _Model:
         self.recent.append(latency_s)
         insort(self.ordered, latency_s)
 
+    @property
+    def is_known(self) -> bool:
+        return len(self.ordered) >= ENOUGH
+
     def age_s(self, share: float, ran_s: float = 0.0) -> float:
         """The age by which this share of those that still ran at `ran_s` are done; inf if unknown."""
-        if not self.ordered:
+        if not self.is_known:
             return inf
         place = bisect_right(self.ordered, ran_s)
         longer = len(self.ordered) - place
@@ -131,7 +139,7 @@ class PollSchedule:
         known = self._models.setdefault(model, _Model())
         flight = self._flights[key] = _Flight(model, started, deadline, teaches)
         heapq.heappush(self._by_deadline, (deadline, key))
-        if not teaches and not known.ordered:
+        if not teaches and not known.is_known:
             flight.fresh = False
             self._again(key, flight, started, SCOUT_FIRST_S)
             return
@@ -179,11 +187,10 @@ class PollSchedule:
         flight = self._flights[key]
         known = self._models[flight.model]
         age_s = max(now - flight.started, SHORTEST_WAIT_S)
-        if not flight.missed_s and age_s >= known.age_s(SURE):
-            # It takes longer than nearly all that is known: so may the ones that come after it.
-            known.learn(age_s * AGAIN)
+        if not flight.missed_s and known.is_known:
+            known.learn(age_s * MISS)
         flight.missed_s = age_s
-        if known.ordered:
+        if known.is_known:
             due_s, guess_s = (
                 PATIENCE * known.age_s(SURE, age_s),
                 known.age_s(self._guess(known), age_s),
@@ -240,11 +247,15 @@ class PollSchedule:
             name: _thinned(known.ordered) for name, known in self._models.items() if known.ordered
         }
 
+    def _rate(self) -> float:
+        """Requests a second."""
+        return (ASSUMED_RPM if self.rpm is None else self.rpm) / 60
+
     def _guess(self, known: _Model) -> float:
         """The share of a model's jobs that should be done before one is asked on a guess."""
         median_s = known.ordered[len(known.ordered) // 2]
-        rate = (ASSUMED_RPM if self.rpm is None else self.rpm) / 60
-        spare = GUESS_SHARE * rate * median_s / len(self._flights)
+        share = BLOCKED_SHARE if self.to_submit else GUESS_SHARE
+        spare = share * self._rate() * median_s / len(self._flights)
         return max(1 - SURE, min(SURE, 1 / (1 + spare)))
 
     def _is_endgame(self, sure_s: float) -> bool:
@@ -254,14 +265,13 @@ class PollSchedule:
         """
         if not self.to_submit:
             return False
-        rate = (ASSUMED_RPM if self.rpm is None else self.rpm) / 60
-        return self.to_submit + len(self._flights) < rate * sure_s
+        return self.to_submit + len(self._flights) < self._rate() * sure_s
 
     def _first_due(self, known: _Model) -> float:
         """When the oldest job of a model that was not asked yet is surely ready."""
         started, key = known.fresh[0]
         sure_s = PATIENCE * known.age_s(SURE)
-        if not known.ordered and known.scouts < SCOUTS:
+        if not known.is_known and known.scouts < SCOUTS:
             sure_s = SCOUT_DUE_S
         elif self._is_endgame(sure_s):
             sure_s = inf
@@ -278,9 +288,9 @@ class PollSchedule:
         first = heap[0] if heap else None
         for known in self._waiting.values():
             started, key = known.fresh[0]
-            if known.ordered:
+            if known.is_known:
                 at = min(started + known.age_s(self._guess(known)), self._first_due(known))
-            elif known.scouts < SCOUTS:
+            elif known.scouts < max(SCOUTS, min(ENOUGH, self._rate() * SCOUTS_S)):
                 at = started + SCOUT_FIRST_S
             else:
                 continue
@@ -308,7 +318,7 @@ class PollSchedule:
         if flight.fresh:
             flight.fresh = False
             known = self._models[flight.model]
-            flight.scout = not known.ordered
+            flight.scout = not known.is_known
             known.scouts += flight.scout
 
     def _clean(self, model: str) -> bool:
