@@ -134,7 +134,9 @@ class Pace:
             minute = sum(now - WINDOW_S < time for time in self._sent)
             # A minute touches at most two windows; a reset that is not told says nothing of the start.
             sent = max(window, minute / 2) if window else minute
-            self._refusal = _Refusal(now, sent, self._limit, self._peak, self._patience, self._tries)
+            self._refusal = _Refusal(
+                now, sent, self._limit, self._peak, self._patience, self._tries
+            )
         self._refusal.times += 1
         self._judge(self._refusal)
 
