@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 
 from benchmarks.world import RETENTION_S, Backend, Night, Window
 
@@ -97,9 +96,12 @@ def _loops() -> list[Loop]:
 LOOPS = _loops()
 
 
-def oracle(night: Night) -> Outcome:
-    """Knows when each job is done and asks no earlier; the better of two orders of work."""
-    outcomes = [_oracle(night, collect_first) for collect_first in (True, False)]
+def oracle(night: Night, orders: tuple[bool, ...] = (True, False)) -> Outcome:
+    """Knows when each job is done and asks no earlier; the better of two orders of work.
+
+    True: collects first what is ready. False: submits first, as much as half the hour can collect.
+    """
+    outcomes = [_oracle(night, collect_first) for collect_first in orders]
     kept = [outcome for outcome in outcomes if not outcome.lost] or outcomes
     return min(kept, key=lambda outcome: outcome.makespan_s)
 
@@ -138,4 +140,4 @@ def lower_bound_s(night: Night) -> float:
     bound_s = (requests - 1) // night.rpm * 60.0
     if night.model.servers:
         bound_s = max(bound_s, sum(work_s) / night.model.servers)
-    return max(bound_s, max(work_s, default=0.0), -inf)
+    return max(bound_s, *work_s)

@@ -36,9 +36,9 @@ GROWTH_S = 8.0
 SAME_SHARE = 0.05
 SHARED_DECREASE = 0.1
 STEP_SHARE = 0.02
-LONGEST_PATIENCE = 16
-# A reset time may be rounded up to the second.
-COARSE_S = 1.0
+LONGEST_PATIENCE = 8
+# A reset time may be rounded up to the second, and requests travel.
+COARSE_S = 1.3
 # What was learned longer ago than this is tried out from half of it on.
 FRESH_S = 7 * 24 * 3600.0
 
