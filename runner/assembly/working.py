@@ -23,6 +23,7 @@ from runner.policy.admission import Admission
 from runner.policy.breaker import Breaker
 from runner.policy.budget import Budget
 from runner.policy.pace import Pace
+from runner.policy.route import Route
 from runner.poller import Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
@@ -55,7 +56,7 @@ async def work(
         )
         steps = Steps(
             Submitter(ledger, api, governor, rules, rng, see),
-            Poller(ledger, api, governor, rng, see),
+            Poller(ledger, api, governor, rng, see, Route(settings.api.poll)),
             Downloader(ledger, fetcher, governor, at.output, see),
             Inventory(ledger, governor, at.output),
             Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),

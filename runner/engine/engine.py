@@ -9,7 +9,7 @@ there is work: what the work is, the ledger says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -232,8 +232,8 @@ class Engine:
     async def _submit(self, record: Record) -> None:
         result = await self._steps.submitter.submit(record)
         self._pending.ended(record.key)
-        if result.state is State.SUBMITTED and (sent := await self._ledger.one(record.key)):
-            self._steps.poller.watch(sent)
+        if result.sent is not None:
+            self._steps.poller.watch(_accepted(record, *result.sent))
         if result.state is State.PENDING and result.again_at is not None:
             self._pending.put_off(record.key, result.again_at)
         self._moved(record, State.SUBMITTING, result)
@@ -328,3 +328,14 @@ class Engine:
                 reason=result.reason or None,
             )
         )
+
+
+def _accepted(record: Record, request_id: str, submitted_at: float, deadline: float) -> Record:
+    """The record of a job that the API has just taken."""
+    return replace(
+        record,
+        state=State.SUBMITTED,
+        request_id=request_id,
+        submitted_at=submitted_at,
+        deadline=deadline,
+    )
