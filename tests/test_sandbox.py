@@ -360,6 +360,20 @@ async def test_a_sliding_window_lets_one_request_in_for_each_that_is_a_minute_ol
     assert reset == NOW + 60
 
 
+async def test_the_stats_count_what_comes_against_the_word_of_a_429(
+    session: aiohttp.ClientSession,
+) -> None:
+    clock = Clock()
+    async with Sandbox(Options(rpm=1), clock=clock) as sandbox:
+        for at in (1, 2, 2.4, 3, 59, 61):
+            clock.time = NOW + at
+            await session.get(f"{sandbox.url}/v2/requests/unknown/status", headers=KEY)
+        stats = sandbox.stats()
+
+    # What was under way when the 429 was sent could not know of it.
+    assert stats["during_hold"] == 2
+
+
 async def test_a_429_of_the_history_tells_the_end_of_its_own_window(
     session: aiohttp.ClientSession,
 ) -> None:

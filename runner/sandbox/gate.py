@@ -77,7 +77,12 @@ async def lead(simulation: Simulation, request: Request, way: Way) -> web.Stream
         return html_answer(405, "Method Not Allowed")
     if way.needs_key and (refusal := _key_refusal(simulation.options, request)):
         return auth_error(refusal)
-    if not (window := _window(simulation, way)).take(simulation.now()):
+    now, window = simulation.now(), _window(simulation, way)
+    if window is simulation.api_window:
+        simulation.log.arrived(now)
+    if not window.take(now):
+        if window is simulation.api_window:
+            simulation.log.rate_limited(now, window.ends_at(now))
         return simulation.rate_limited(window)
     # A submit throws its own dice, for some of its errors accept the job.
     suffers = way.name not in ("submit", "sandbox", "unknown")
