@@ -15,6 +15,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from runner.downloader import Downloader
+from runner.engine.asking import LONGEST_WAIT_S, Asking
+from runner.engine.credit import Credit
 from runner.engine.fetching import Fetching
 from runner.engine.queues import Pending
 from runner.engine.stopped import StoppedModels
@@ -34,7 +36,6 @@ from runner.treasurer import Treasurer
 GIVE_UP_AFTER_S = 120.0
 # How long after a job's hour even a slow clock says that it is over.
 SURELY_OVER_S = 60.0
-LONGEST_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,9 @@ class Engine:
         self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
         self._stopped_models = StoppedModels(ledger, governor, self._manifests, observer)
-        self._submit_bell, self._poll_bell = Bell(), Bell()
-        self._end_bell, self._doubt_bell, self._credit_bell = Bell(), Bell(), Bell()
+        self._asking = Asking(steps.poller, governor, self._asked)
+        self._credit = Credit(steps.treasurer, gate, observer)
+        self._submit_bell, self._end_bell, self._doubt_bell = Bell(), Bell(), Bell()
         self._scope = anyio.CancelScope()
         self._started = governor.now()
 
@@ -118,10 +120,10 @@ class Engine:
                     for governor in {self._governor, self._steps.reconciler.governor}:
                         group.start_soon(governor.run)
                     group.start_soon(self._reconcile_loop)
-                    group.start_soon(self._credit_loop)
+                    group.start_soon(self._credit.run, self._ring)
                     group.start_soon(self._take_inventory)
                     group.start_soon(self._submit_loop, group)
-                    group.start_soon(self._poll_loop, group)
+                    group.start_soon(self._asking.run, group)
                     group.start_soon(self._fetching.run, group, self._end_bell.ring)
                     while not self._settled():
                         await self._end_bell.wait()
@@ -153,6 +155,7 @@ class Engine:
     def _halt(self, reason: str) -> None:
         """Sends nothing more to the API; answers under way and downloads are still taken in."""
         self._halted = True
+        self._asking.halt()
         self.drain(reason)
 
     def _settled(self) -> bool:
@@ -163,7 +166,8 @@ class Engine:
         return self._halted or self._gate.in_flight == 0
 
     def _ring(self) -> None:
-        for bell in (self._submit_bell, self._poll_bell, self._end_bell):
+        self._asking.wake()
+        for bell in (self._submit_bell, self._end_bell):
             bell.ring()
 
     async def _take_inventory(self) -> None:
@@ -239,21 +243,7 @@ class Engine:
         self._moved(record, State.SUBMITTING, result)
         await self._consider(record, result)
 
-    async def _poll_loop(self, group: TaskGroup) -> None:
-        while not self._halted:
-            now = self._governor.now()
-            due = self._steps.poller.schedule.next_due(now)
-            if due is None or due > now:
-                # A computer that slept through its wait must not go on with it: its jobs' hour went by.
-                await self._poll_bell.wait(None if due is None else min(due - now, LONGEST_WAIT_S))
-                continue
-            await self._governor.turn(Urgency.POLL)
-            record = self._steps.poller.take()
-            if record is not None and not self._halted:
-                group.start_soon(self._poll, record)
-
-    async def _poll(self, record: Record) -> None:
-        result = await self._steps.poller.poll(record)
+    async def _asked(self, record: Record, result: StepResult) -> None:
         if result.state not in IN_FLIGHT_STATES:
             self._moved(record, State.SUBMITTED, result)
         if result.state is State.COMPLETED:
@@ -278,7 +268,10 @@ class Engine:
             case Consequence.PAUSE:
                 self.drain(result.reason)
             case Consequence.OUT_OF_CREDITS:
-                self._out_of_credits(result.reason)
+                if self._bounds.wait_for_credits:
+                    self._credit.ran_out()
+                else:
+                    self.drain(result.reason)
             case Consequence.KEY_REFUSED:
                 self._ending.key_refused = True
                 self._halt(f"the API refused the key ({result.reason})")
@@ -297,22 +290,6 @@ class Engine:
         if waiting and not self._governor.ever_reached and self._governor.now() > patience_ends:
             self._halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
         self._ring()
-
-    def _out_of_credits(self, reason: str) -> None:
-        if not self._bounds.wait_for_credits:
-            self.drain(reason)
-        elif not self._gate.balance_is_empty:
-            self._gate.balance_is_empty = True
-            self._credit_bell.ring()
-
-    async def _credit_loop(self) -> None:
-        while True:
-            await self._credit_bell.wait()
-            self._observer(Noted("the balance is empty: waiting for credits", warning=True))
-            await self._steps.treasurer.wait_for_credits()
-            self._gate.balance_is_empty = False
-            self._observer(Noted("there are credits again"))
-            self._ring()
 
     def _moved(self, record: Record, before: State, result: StepResult) -> None:
         self._gate.moved(record, before, result, self._governor.now())
