@@ -1,1 +1,1 @@
-"""Measurements, each one command: `python -m benchmarks NAME`. The tables are in docs/performance.md."""
+"""What runner is measured by; each is one command: `python -m benchmarks NAME`."""

@@ -27,16 +27,18 @@ def test_how_the_first_job_is_asked(choice: Choice, call: Call):
     assert Route(choice).call(1) is call
 
 
-def test_one_answer_of_the_status_route_is_enough_to_try_the_other():
+def test_by_itself_it_asks_one_job_for_its_status_and_the_others_for_their_result():
     route = Route("auto")
+    assert route.call(1) is Call.STATUS
+    assert route.call(2) is Call.RESULT
     route.answered(1, Call.STATUS, Meaning.RUNNING)
     assert route.call(1) is Call.RESULT
-    assert route.call(2) is Call.RESULT
 
 
 @pytest.mark.parametrize("meaning", [*NO_NEWS, Meaning.UNREADABLE, Meaning.NOT_FOUND])
-def test_a_status_that_says_nothing_is_not_enough(meaning: Meaning):
+def test_a_status_that_says_nothing_is_asked_for_again(meaning: Meaning):
     route = Route("auto")
+    route.call(1)
     route.answered(1, Call.STATUS, meaning)
     assert route.call(1) is Call.STATUS
 
@@ -77,7 +79,7 @@ def test_what_says_nothing_of_the_job_changes_nothing(meaning: Meaning):
 
 def test_contradictions_in_a_row_make_it_leave_the_result_for_good():
     route = Route("auto")
-    route.answered(1, Call.STATUS, Meaning.RUNNING)
+    route.call(0)
     for key in range(CONTRADICTIONS):
         assert route.direct
         contradict(route, key)
@@ -89,7 +91,7 @@ def test_contradictions_in_a_row_make_it_leave_the_result_for_good():
 @pytest.mark.parametrize("meaning", SANE)
 def test_a_sane_answer_in_between_forgives_them(meaning: Meaning):
     route = Route("auto")
-    route.answered(1, Call.STATUS, Meaning.RUNNING)
+    route.call(0)
     for key in range(5 * CONTRADICTIONS):
         contradict(route, key)
         route.answered(99, Call.RESULT, meaning)
@@ -124,6 +126,7 @@ def test_a_job_that_is_forgotten_leaves_nothing_behind(
     answers: list[tuple[int, Call, Meaning]], choice: Choice
 ):
     route = Route(choice)
+    route.call(9)
     for key, call, meaning in answers:
         route.answered(key, call, meaning)
     for key in range(4):

@@ -1,9 +1,9 @@
 """Which GET asks for a job: its status first, or its result at once.
 
 The result route answers with the status body while a job runs: proven in use, not documented. It saves a
-request a job, so `auto` takes it up after one answer of the status route, and goes back for good when it
-contradicts that route again and again. What looks wrong there is checked by status before anything is
-concluded. Source: "The three calls" of the API's facts page.
+request a job, so `auto` asks one job for its status and the others for their result, and goes back for good
+when that contradicts the status again and again. What looks wrong there is checked by status before
+anything is concluded. Source: "The three calls" of the API's facts page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Route:
 
     def __init__(self, choice: Choice = "auto") -> None:
         self._choice = choice
-        self._knows_status = choice == "result"
+        # Whose status is asked, so that an API without a result route is noticed on one job.
+        self._first: int | None = None
         self._contradictions = 0
         self._finished: set[int] = set()
         self._troubles: dict[int, int] = {}
@@ -36,13 +37,18 @@ class Route:
     @property
     def direct(self) -> bool:
         """Whether jobs are asked for their result at once."""
-        return self._choice != "status" and self._knows_status
+        return self._choice != "status"
 
     def call(self, key: int) -> Call:
         """The GET that this job is to be asked by."""
         if key in self._finished:
             return Call.RESULT
-        return Call.RESULT if self.direct and not self.is_checked(key) else Call.STATUS
+        if self._first is None and self._choice == "auto":
+            self._first = key
+        is_first = self._first == key
+        return (
+            Call.RESULT if self.direct and not (is_first or self.is_checked(key)) else Call.STATUS
+        )
 
     def is_checked(self, key: int) -> bool:
         """Whether the result route's word on this job is to be checked by status."""
@@ -81,4 +87,5 @@ class Route:
             if self._choice == "auto" and self._contradictions >= CONTRADICTIONS:
                 self._choice = "status"
         self._troubles.pop(key, None)
-        self._knows_status = True
+        if key == self._first:
+            self._first = -1
