@@ -16,7 +16,7 @@ from runner.policy.backoff import full_jitter
 from runner.policy.outputs import outputs_of
 from runner.policy.polling import PollSchedule
 from runner.policy.route import Route
-from runner.policy.verdict import Meaning, Verdict, judge_poll
+from runner.policy.verdict import Meaning, Verdict, judge_poll, seconds_of
 
 # Inside the hour a 404 may be a replica that lags; past it, it is what was to be expected.
 NOT_FOUND_LIMIT = 4
@@ -39,8 +39,9 @@ class Poller:
         rng: Random,
         observer: Observer,
         route: Route | None = None,
+        schedule: PollSchedule | None = None,
     ) -> None:
-        self.schedule = PollSchedule()
+        self.schedule = schedule or PollSchedule()
         self._route = route or Route()
         self._ledger = ledger
         self._api = api
@@ -62,10 +63,9 @@ class Poller:
         teaches = now - started < PROMPT_S
         self.schedule.add(record.key, record.model, started, deadline, teaches=teaches)
 
-    def take(self) -> Record | None:
-        """The job most worth a request now, or None."""
-        key = self.schedule.pop(self._governor.now())
-        return self._records[key] if key is not None else None
+    def record(self, key: int) -> Record:
+        """The record of a job that the schedule has given out."""
+        return self._records[key]
 
     async def poll(self, record: Record) -> StepResult:
         """Asks for one job; the caller has its turn."""
@@ -132,7 +132,7 @@ class Poller:
         event = Event(self._governor.now(), answer.status, request_id=record.request_id)
         await self._ledger.complete(record, body, event, verdict.cost)
         reach("result-committed")
-        self.schedule.found(record.key, event.at)
+        self.schedule.found(record.key, event.at, seconds_of(answer.body))
         self._forget(record)
         return StepResult(State.COMPLETED, cost=verdict.cost)
 
@@ -164,7 +164,7 @@ class Poller:
         event = Event(self._governor.now(), answer.status, reason, record.request_id)
         await self._ledger.end(record, after, event)
         if after is not State.EXPIRED:
-            self.schedule.found(record.key, self._governor.now())
+            self.schedule.found(record.key, self._governor.now(), seconds_of(answer.body))
         self._forget(record)
         return StepResult(after, reason=reason)
 

@@ -42,7 +42,11 @@ class ApiSettings(_Section):
 class RunSettings(_Section):
     """How a run goes about its work."""
 
-    concurrency: Count = Field(64, description="Most jobs in flight at a time.")
+    concurrency: Count | None = Field(
+        None,
+        description="Most jobs in flight at a time; as many as the rate and the retention bear when it is "
+        "absent.",
+    )
     submit_attempts: Count = Field(
         5, description="Answered refusals after which a job is given up."
     )

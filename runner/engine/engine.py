@@ -9,7 +9,7 @@ there is work: what the work is, the ledger says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,6 +18,7 @@ from runner.downloader import Downloader
 from runner.engine.asking import LONGEST_WAIT_S, Asking
 from runner.engine.credit import Credit
 from runner.engine.fetching import Fetching
+from runner.engine.memory import Memory
 from runner.engine.queues import Pending
 from runner.engine.stopped import StoppedModels
 from runner.errors import first_error
@@ -91,6 +92,8 @@ class Engine:
         self._nothing_to_send = False
         self._stopped_models = StoppedModels(ledger, governor, self._manifests, observer)
         self._asking = Asking(steps.poller, governor, self._asked)
+        self._schedule = steps.poller.schedule
+        self._memory = Memory(ledger, governor, self._schedule)
         self._credit = Credit(steps.treasurer, gate, observer)
         self._submit_bell, self._end_bell, self._doubt_bell = Bell(), Bell(), Bell()
         self._scope = anyio.CancelScope()
@@ -110,6 +113,7 @@ class Engine:
             self._gate.inherit(record)
         for record in await self._ledger.in_doubt():
             self._gate.inherit(record)
+        await self._count_pending()
         return doubtful
 
     async def run(self) -> Ending:
@@ -119,6 +123,7 @@ class Engine:
                 async with anyio.create_task_group() as group:
                     for governor in {self._governor, self._steps.reconciler.governor}:
                         group.start_soon(governor.run)
+                    group.start_soon(self._memory.run)
                     group.start_soon(self._reconcile_loop)
                     group.start_soon(self._credit.run, self._ring)
                     group.start_soon(self._take_inventory)
@@ -130,6 +135,7 @@ class Engine:
                     group.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
+        await self._memory.keep()
         return self._ending
 
     def drain(self, reason: str) -> None:
@@ -137,6 +143,7 @@ class Engine:
         if self._draining:
             return
         self._draining = True
+        self._schedule.to_submit = 0
         self._ending.stopped = self._ending.stopped or reason
         # What is left at that time is on disk and goes on with the next run.
         self._scope.deadline = anyio.current_time() + self._bounds.drain_s
@@ -208,6 +215,8 @@ class Engine:
 
     async def _submit_loop(self, group: TaskGroup) -> None:
         while not self.is_draining():
+            self._gate.allow(self._governor.rpm)
+            self._schedule.rpm = self._governor.rpm
             if self._gate.limit_reached:
                 self.drain(self._gate.limit_reached)
             elif not self._gate.has_room(self._governor.now()):
@@ -237,7 +246,7 @@ class Engine:
         result = await self._steps.submitter.submit(record)
         self._pending.ended(record.key)
         if result.sent is not None:
-            self._steps.poller.watch(_accepted(record, *result.sent))
+            self._steps.poller.watch(record.accepted(*result.sent))
         if result.state is State.PENDING and result.again_at is not None:
             self._pending.put_off(record.key, result.again_at)
         self._moved(record, State.SUBMITTING, result)
@@ -264,7 +273,7 @@ class Engine:
         """What a step's result asks of the run as a whole; then whoever can go on is woken."""
         match result.consequence:
             case Consequence.STOP_MODEL:
-                await self._stopped_models.stop(record.model, result.reason)
+                await self._stop_model(record.model, result.reason)
             case Consequence.PAUSE:
                 self.drain(result.reason)
             case Consequence.OUT_OF_CREDITS:
@@ -281,7 +290,7 @@ class Engine:
                 await self._stopped_models.stop_again(record.model)
         why = self._gate.tripped(record, result)
         if why and record.model not in self._stopped_models:
-            await self._stopped_models.stop(record.model, why)
+            await self._stop_model(record.model, why)
         if result.state in (State.IN_DOUBT, State.EXPIRED):
             self._reconciling = self._unlooked = True
             self._doubt_bell.ring()
@@ -291,9 +300,19 @@ class Engine:
             self._halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
         self._ring()
 
+    async def _stop_model(self, model: str, reason: str) -> None:
+        await self._stopped_models.stop(model, reason)
+        await self._count_pending()
+
+    async def _count_pending(self) -> None:
+        count = await self._ledger.count_pending(self._manifests)
+        self._schedule.to_submit = 0 if self._draining else count
+
     def _moved(self, record: Record, before: State, result: StepResult) -> None:
         self._gate.moved(record, before, result, self._governor.now())
         after = result.state or State.PENDING
+        if self._schedule.to_submit and not self._draining:
+            self._schedule.to_submit += (after is State.PENDING) - (before is State.PENDING)
         self._observer(
             Moved(
                 record.id,
@@ -305,14 +324,3 @@ class Engine:
                 reason=result.reason or None,
             )
         )
-
-
-def _accepted(record: Record, request_id: str, submitted_at: float, deadline: float) -> Record:
-    """The record of a job that the API has just taken."""
-    return replace(
-        record,
-        state=State.SUBMITTED,
-        request_id=request_id,
-        submitted_at=submitted_at,
-        deadline=deadline,
-    )
