@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from runner.events import Event, Held
 from runner.governor import JITTER_S, UNREACHABLE_CAP_S, Bell, Governor, Urgency
 from runner.job import Answer
-from runner.policy.pace import BURST_SHARE, Pace
+from runner.policy.pace import BURST_SHARE, WINDOW_S, Pace
 
 SHORT_S = 0.05
 
