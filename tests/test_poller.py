@@ -31,6 +31,7 @@ from runner.governor import Urgency
 from runner.job import Answer, Consequence, State, StepResult
 from runner.ledger import Ledger, Record
 from runner.ledger.reading import attempts
+from runner.policy.polling import SCOUT_DUE_S
 from runner.policy.route import Choice, Route
 from runner.poller import EMPTY_LIMIT, NOT_FOUND_LIMIT, SILENCE_S, Poller
 
@@ -135,7 +136,7 @@ async def test_a_running_job_is_asked_again_later(desk: Desk):
 
 
 async def test_a_job_under_way_is_not_given_twice(desk: Desk):
-    desk.governor.time += 100
+    desk.governor.time += SCOUT_DUE_S
     assert desk.take() is not None
     assert desk.take() is None
 
