@@ -72,6 +72,7 @@ _BRANDS = {
 }
 _BMP = Kind("image/bmp", "bmp", is_image=True)
 _SVG = "image/svg+xml"
+_INPUT_TYPES = ("image/", "video/", "audio/", "model/", "application/pdf")
 # What a server says of its errors; a text or a table that was asked for has no picture's name.
 _ERROR_TYPES = frozenset({"application/json", "application/xml", "application/problem+json"})
 _PLAIN = {"text/plain": "txt", "application/json": "json", "image/svg+xml": "svg"}
@@ -127,6 +128,24 @@ def kind_of(
         raise UnusableMedium(f"it is named as {promised} but declared as {declared}")
     extension = _PLAIN.get(declared) or (mimetypes.guess_extension(declared) or ".bin")[1:]
     return Kind(declared or "application/octet-stream", extension)
+
+
+def input_type(head: bytes, name: str) -> str | None:
+    """The media type of a file that a job takes as input; None for what is no medium.
+
+    `head` is how its content begins; `name` only counts where that does not tell, and is no text.
+    """
+    guessed = mimetypes.guess_type(name)[0] or ""
+    if guessed == _SVG and b"<svg" in head:
+        return _SVG
+    try:
+        found = kind_of(head).content_type
+    except UnusableMedium:
+        return None
+    if found == "application/octet-stream":
+        # Every binary format has a zero byte near its beginning, and no text has.
+        found = guessed if b"\0" in head else ""
+    return found if found.startswith(_INPUT_TYPES) else None
 
 
 def _is_page(head: bytes) -> bool:

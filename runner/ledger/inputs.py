@@ -1,0 +1,102 @@
+"""What the ledger knows of the files that jobs send: what they hold, and where they were uploaded to."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from runner.ledger import queries
+from runner.ledger.connection import transaction
+from runner.ledger.ledger import Ledger
+from runner.references import digest_in
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells whether a file may have changed, without reading it."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a file with this stamp holds."""
+
+    stamp: Stamp
+    sha256: str
+    content_type: str
+
+
+async def looked(ledger: Ledger, stamp: Stamp) -> tuple[str, str] | None:
+    """The sha256 and media type of a file that was looked at and has not changed since."""
+    rows = await ledger.call(
+        lambda database: database.execute(queries.LOOK, asdict(stamp)).fetchall()
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+async def remember_looks(ledger: Ledger, looks: Sequence[Looked]) -> None:
+    """Remembers what some files hold."""
+    rows = [
+        {**asdict(each.stamp), "sha256": each.sha256, "content_type": each.content_type}
+        for each in looks
+    ]
+
+    def work(database: sqlite3.Connection) -> None:
+        with transaction(database):
+            database.executemany(queries.PUT_LOOK, rows)
+
+    await ledger.call(work)
+
+
+async def inputs_of(ledger: Ledger, manifest: int) -> dict[str, str]:
+    """The files that a manifest's jobs send and what they were to hold: sha256 by name."""
+    rows = await ledger.call(
+        lambda database: database.execute(
+            queries.INPUTS_OF_MANIFEST, {"manifest": manifest}
+        ).fetchall()
+    )
+    return {file: sha256 for (inputs,) in rows for sha256, file in json.loads(inputs).items()}
+
+
+async def upload_of(ledger: Ledger, sha256: str, host: str, since: float, job: int) -> str | None:
+    """The address of a content that was uploaded to `host` after `since` and after the job's last retry."""
+    values = {"sha256": sha256, "host": host, "since": since, "job": job}
+    rows = await ledger.call(
+        lambda database: database.execute(queries.UPLOAD_OF, values).fetchall()
+    )
+    return str(rows[0][0]) if rows else None
+
+
+async def remember_upload(ledger: Ledger, url: str, sha256: str, host: str, now: float) -> None:
+    """Remembers where a content is, before any job refers to it there."""
+    values = {"url": url, "sha256": sha256, "host": host, "at": now}
+
+    def work(database: sqlite3.Connection) -> None:
+        with transaction(database):
+            database.execute(queries.PUT_UPLOAD, values)
+
+    await ledger.call(work)
+
+
+async def contents_of(ledger: Ledger, locations: Iterable[str]) -> dict[str, str]:
+    """Which contents some addresses and digested data URLs stand for, as far as the ledger knows them."""
+    wanted = set(locations)
+
+    def work(database: sqlite3.Connection) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for text in wanted:
+            sha256 = digest_in(text)
+            if sha256 is not None:
+                is_known = database.execute(queries.IS_CONTENT, {"sha256": sha256}).fetchone()[0]
+                found |= {text: sha256} if is_known else {}
+            elif row := database.execute(queries.CONTENT_AT, {"url": text}).fetchone():
+                found[text] = row[0]
+        return found
+
+    return await ledger.call(work) if wanted else {}
