@@ -72,8 +72,8 @@ class Job:
     """One wanted result as its manifest describes it.
 
     `output` is the name of its file relative to the output directory, with `{n}` and `{ext}`
-    still open as format fields; `source` is the `file:line` it was read from. `inputs` names the files
-    that stand in `params` as `{"sha256": …}`, by their sha256; their names are no part of the request.
+    still open as format fields; `source` is the `file:line` it was read from. `inputs` has the sha256
+    of each file by its name; in `params` it stands as `{"sha256": …}`: names are no part of the request.
     """
 
     id: str

@@ -13,6 +13,7 @@ from runner.job import Answer, Consequence, Fault, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.backoff import full_jitter
 from runner.policy.polling import PollSchedule
+from runner.policy.uploads import with_way_out
 from runner.policy.verdict import Meaning, Verdict, judge_poll
 
 # Inside the hour a 404 may be a replica that lags; past it, it is what was to be expected.
@@ -85,7 +86,10 @@ class Poller:
             case Meaning.FAILED | Meaning.BLOCKED:
                 blocked = verdict.meaning is Meaning.BLOCKED
                 after = State.BLOCKED if blocked else State.FAILED
-                return await self._end(record, after, answer, verdict.reason)
+                reason = verdict.reason
+                if record.inputs and not blocked:
+                    reason = with_way_out(reason, after)
+                return await self._end(record, after, answer, reason)
             case Meaning.NOT_FOUND:
                 return await self._missing(record, answer, verdict)
             case Meaning.KEY_REFUSED:

@@ -61,7 +61,20 @@ async def inputs_of(ledger: Ledger, manifest: int) -> dict[str, str]:
             queries.INPUTS_OF_MANIFEST, {"manifest": manifest}
         ).fetchall()
     )
-    return {file: sha256 for (inputs,) in rows for sha256, file in json.loads(inputs).items()}
+    return {file: sha256 for (inputs,) in rows for file, sha256 in json.loads(inputs).items()}
+
+
+async def are_unchanged(ledger: Ledger, files: Iterable[tuple[Stamp, str]]) -> bool:
+    """Whether each of these files was looked at, held this sha256 and has not changed since."""
+
+    def work(database: sqlite3.Connection) -> bool:
+        for stamp, sha256 in files:
+            row = database.execute(queries.LOOK, asdict(stamp)).fetchone()
+            if row is None or row[0] != sha256:
+                return False
+        return True
+
+    return await ledger.call(work)
 
 
 async def upload_of(ledger: Ledger, sha256: str, host: str, since: float, job: int) -> str | None:

@@ -254,7 +254,7 @@ VALUES (:path, :size_bytes, :modified_ns, :inode, :sha256, :content_type)"""
 # The files that a manifest's jobs send.
 INPUTS_OF_MANIFEST = """
 SELECT DISTINCT inputs FROM jobs
-WHERE manifest_key = :manifest AND inputs <> '{}' AND wanted = 1"""
+WHERE manifest_key = :manifest AND length(inputs) > 2 AND wanted = 1"""
 
 # A content that was uploaded to a host, not too long ago, and not before the job was last put back.
 UPLOAD_OF = """

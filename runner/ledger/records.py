@@ -34,7 +34,7 @@ class Record:
     index: int = 0
     repeat: int = 0
     requeues: int = 0
-    inputs: Mapping[str, Path] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,25 @@ class Counts:
 def work_record(row: tuple[Any, ...]) -> Record:
     """A Record from a row of the work columns."""
     (key, job_id, manifest, model, params, output, state, *rest, inputs, manifest_path) = row
-    own = [key, job_id, manifest, model, json.loads(params), output, State(state), *rest]
-    if inputs == "{}":
-        return Record(*own)
-    folder = Path(manifest_path).parent
-    return Record(*own, {sha256: folder / file for sha256, file in json.loads(inputs).items()})
+    places = _places(inputs, Path(manifest_path).parent)
+    known = [key, job_id, manifest, model, json.loads(params), output, State(state), *rest, places]
+    return Record(*known)
+
+
+def _places(inputs: str, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Where the files of a job are, by their sha256; copies of one file beside each other."""
+    places: dict[str, tuple[Path, ...]] = {}
+    for file, sha256 in json.loads(inputs).items():
+        places[sha256] = (*places.get(sha256, ()), folder / file)
+    return places
 
 
 def listed_record(row: tuple[Any, ...], files: list[SavedFile]) -> Listed:
     """A Listed from a row of LIST_JOBS and its files."""
     (key, job_id, manifest, model, state, params, tags, meta, *rest, inputs) = row
-    named = {
-        sha256: {"file": file, "sha256": sha256} for sha256, file in json.loads(inputs).items()
-    }
+    named: dict[str, Any] = {}
+    for file, sha256 in json.loads(inputs).items():
+        named.setdefault(sha256, {"file": file, "sha256": sha256})
     values: list[Any] = [
         key,
         job_id,

@@ -97,11 +97,11 @@ CREATE INDEX attempts_by_job ON attempts (job_key);
 CREATE INDEX attempts_by_request ON attempts (request_id) WHERE request_id IS NOT NULL;
 """
 
-# Files that jobs send. `jobs.inputs`: their names by sha256. `looks`: what a file held when it was looked at,
+# Files that jobs send. `jobs.inputs`: sha256 by name. `looks`: what a file held when it was looked at,
 # true while its size, time and inode stay. `uploads`: every address that a content ever had.
 _INPUTS = """
 ALTER TABLE jobs ADD COLUMN inputs TEXT NOT NULL DEFAULT '{}';
-CREATE INDEX jobs_with_inputs ON jobs (manifest_key) WHERE inputs <> '{}';
+CREATE INDEX jobs_with_inputs ON jobs (manifest_key) WHERE length(inputs) > 2;
 
 CREATE TABLE looks (
   path TEXT PRIMARY KEY,

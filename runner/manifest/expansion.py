@@ -205,7 +205,7 @@ class Plan:
             raise self._origin.row_error(row.line, "has neither a prompt nor parameters")
 
     def _content_of(self, request: _Request) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """The parameters with files as what they hold, and the names of these files by their sha256."""
+        """The parameters with files as what they hold, and the sha256 of each by its name."""
         if not any(files_in(request.params)):
             return request.params, NOTHING
         params, files = {}, dict[str, str]()

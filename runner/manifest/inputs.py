@@ -116,10 +116,10 @@ class InputFiles:
     _seen: dict[str, tuple[str, Content]] = field(default_factory=dict)
 
     def resolved(self, value: Any, files: dict[str, str]) -> Any:
-        """The value with each file as a reference to its content; `files` gets its name by its sha256."""
+        """The value with each file as a reference to its content; `files` gets its sha256 by its name."""
         if is_file(value):
             name, content = self._content(value["file"])
-            files.setdefault(content.sha256, name)
+            files[name] = content.sha256
             return reference(content.sha256)
         if isinstance(value, Mapping):
             return {key: self.resolved(inner, files) for key, inner in value.items()}

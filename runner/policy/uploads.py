@@ -11,9 +11,11 @@ _OUT_OF_REACH = re.compile(
 )
 
 
-def says_out_of_reach(reason: str) -> bool:
-    """Whether an error may be about an address from which a file could not be fetched."""
-    return _OUT_OF_REACH.search(reason) is not None
+def with_way_out(reason: str, state: str) -> str:
+    """Why a job that sends files ended in `state`, with the next step where their address may be why."""
+    if _OUT_OF_REACH.search(reason) is None:
+        return reason
+    return f"{reason} (`runner retry --state {state}` uploads its files anew)"
 
 
 def uploaded_url(body: Any) -> str | None:

@@ -17,6 +17,7 @@ from runner.sandbox.options import Options
 from runner.sandbox.rate import Window, reset_text
 from runner.sandbox.requestlog import RequestLog
 from runner.sandbox.studio import Studio
+from runner.sandbox.vault import Vault
 
 
 class Simulation:
@@ -32,6 +33,7 @@ class Simulation:
         self.api_window = Window(options.rpm, options.window_s)
         self.history_window = Window(options.history_rpm, options.window_s)
         self.studio = Studio(options.picture_px)
+        self.vault = Vault()
         self.origin = ""
         self.fetches: Counter[tuple[str, int]] = Counter()
         self._clock = clock
@@ -70,4 +72,5 @@ class Simulation:
     def close(self) -> None:
         """Let go of thread and file."""
         self.studio.close()
+        self.vault.close()
         self.journal.close()
