@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import mimetypes
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from runner.documents import missing_file
+from runner.documents import fill_environment, missing_file
 from runner.manifest.paths import path_of
 from runner.media import HEAD_BYTES, input_type
 from runner.references import reference
@@ -93,7 +94,11 @@ def files_in(value: Any) -> Iterator[str]:
 
 def is_prompt_file(text: str) -> bool:
     """Whether the file of an entry is read for prompts: its suffix decides."""
-    return text.lower().endswith(PROMPT_SUFFIXES)
+    try:
+        given = fill_environment(text, os.environ)
+    except ValueError:
+        return True  # whoever opens it says what is missing
+    return given.lower().endswith(PROMPT_SUFFIXES)
 
 
 def parameter_for(text: str) -> str:
