@@ -226,6 +226,16 @@ def test_a_file_that_may_not_be_read_is_told(
     assert "animals.yaml:3: image: `photos/a.png` cannot be read: Permission denied" in line
 
 
+def test_a_name_that_no_text_can_hold_is_told(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    try:
+        (tmp_path / "photos" / "a\udcff.png").write_bytes(png())
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (line,) = faults_in(tmp_path, FOLDER, {})
+    assert "animals.yaml:3: image: `photos/a?.png` has a name that is no UTF-8 text" in line
+
+
 def test_a_missing_file_of_a_row_is_told_with_the_row() -> None:
     csv = "prompt,file.image\nfox,a.png\nowl,b.png\n"
     (line,) = faults_of(

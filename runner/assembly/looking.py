@@ -12,11 +12,13 @@ import anyio.to_thread
 
 from runner.errors import RunnerError
 from runner.ledger import Ledger
-from runner.ledger.inputs import Looked, Stamp, are_unchanged, inputs_of, looked, remember_looks
+from runner.ledger.inputs import Looked, Stamp, are_unchanged, inputs_of, looks_from, remember_looks
 from runner.manifest.inputs import Content, check_size, look
 
 # What was written so short a time ago may be written again without its time showing it.
 UNSURE_S = 2.0
+FEWEST_LOOKS, MOST_LOOKS = 8, 2000
+BEYOND = "\U0010ffff"
 
 
 class Looks:
@@ -25,13 +27,15 @@ class Looks:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._new: list[Looked] = []
+        self._pages = _Pages(ledger)
 
     def __call__(self, path: Path) -> Content:
         """What a file holds; UnusableInput if it cannot be sent."""
         check_size(path)
         stamp = _stamp(path)
-        if stamp is not None and (known := anyio.from_thread.run(looked, self._ledger, stamp)):
-            return Content(*known)
+        known = self._pages.find(stamp.path) if stamp is not None else None
+        if known is not None and known.stamp == stamp:
+            return Content(known.sha256, known.content_type)
         content = look(path)
         if stamp is not None and stamp == _stamp(path):
             self._new.append(Looked(stamp, content.sha256, content.content_type))
@@ -44,6 +48,34 @@ class Looks:
             # A ledger that takes nothing in, as one of another user, can be planned from all the same.
             with suppress(RunnerError):
                 await remember_looks(self._ledger, new)
+
+
+class _Pages:
+    """What the ledger remembers, fetched ahead: most files are asked for in the order of their names."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._page: dict[str, Looked] = {}
+        self._bounds: tuple[str, str] | None = None
+        self._size = FEWEST_LOOKS
+        self._hits = 0
+
+    def find(self, path: str) -> Looked | None:
+        """What is remembered of a path."""
+        if self._bounds is None or not self._bounds[0] <= path <= self._bounds[1]:
+            self._turn(path)
+        found = self._page.get(path)
+        self._hits += found is not None
+        return found
+
+    def _turn(self, path: str) -> None:
+        # Whoever used most of a page will want the next one; whoever jumps about, only a few.
+        grown = self._size * 4 if 2 * self._hits > self._size else FEWEST_LOOKS
+        self._size, self._hits = min(grown, MOST_LOOKS), 0
+        found = anyio.from_thread.run(looks_from, self._ledger, path, self._size)
+        self._page = {each.stamp.path: each for each in found}
+        last = found[-1].stamp.path if len(found) == self._size else BEYOND
+        self._bounds = (path, last)
 
 
 async def inputs_unchanged(ledger: Ledger, manifest: int, folder: Path) -> bool:

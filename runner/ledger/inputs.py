@@ -32,12 +32,14 @@ class Looked:
     content_type: str
 
 
-async def looked(ledger: Ledger, stamp: Stamp) -> tuple[str, str] | None:
-    """The sha256 and media type of a file that was looked at and has not changed since."""
+async def looks_from(ledger: Ledger, path: str, limit: int) -> list[Looked]:
+    """What files held, in the order of their paths, from `path` on."""
     rows = await ledger.call(
-        lambda database: database.execute(queries.LOOK, asdict(stamp)).fetchall()
+        lambda database: database.execute(
+            queries.LOOKS_FROM, {"path": path, "limit": limit}
+        ).fetchall()
     )
-    return (rows[0][0], rows[0][1]) if rows else None
+    return [Looked(Stamp(*row[:4]), *row[4:]) for row in rows]
 
 
 async def remember_looks(ledger: Ledger, looks: Sequence[Looked]) -> None:

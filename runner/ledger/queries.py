@@ -243,9 +243,12 @@ ON CONFLICT (name) DO UPDATE SET path = excluded.path, output_directory = exclud
 GET_FACT = "SELECT value FROM facts WHERE name = :name"
 PUT_FACT = "INSERT OR REPLACE INTO facts (name, value) VALUES (:name, :value)"
 
-# What a file held when it was looked at last.
+# What files held when they were looked at last.
+LOOKS_FROM = """
+SELECT path, size_bytes, modified_ns, inode, sha256, content_type FROM looks WHERE path >= :path
+ORDER BY path LIMIT :limit"""
 LOOK = """
-SELECT sha256, content_type FROM looks WHERE path = :path AND size_bytes = :size_bytes
+SELECT sha256 FROM looks WHERE path = :path AND size_bytes = :size_bytes
   AND modified_ns = :modified_ns AND inode = :inode"""
 PUT_LOOK = """
 INSERT OR REPLACE INTO looks (path, size_bytes, modified_ns, inode, sha256, content_type)

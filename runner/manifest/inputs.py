@@ -137,6 +137,10 @@ class InputFiles:
             return known
         try:
             path, given = path_of(self.folder, text)
+            str(path.absolute()).encode()
+        except UnicodeEncodeError:
+            shown = text.encode(errors="replace").decode()
+            raise UnusableInput(f"`{shown}` has a name that is no UTF-8 text; rename it") from None
         except ValueError as error:
             raise UnusableInput(str(error)) from None
         try:
