@@ -14,16 +14,6 @@ CREATE TEMP TABLE stage (
 # The same identity again is one job, with the names of all files that hold the same; `clash` when an
 # explicit id was given to another request.
 STAGE = """
-CREATE TEMP TABLE stage (
-  staged_key INTEGER PRIMARY KEY,
-  manifest TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL,
-  tags TEXT NOT NULL, meta TEXT NOT NULL, place INTEGER NOT NULL, repeat INTEGER NOT NULL,
-  output TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL, inputs TEXT NOT NULL,
-  copies INTEGER NOT NULL DEFAULT 1, copy_source TEXT, clash INTEGER NOT NULL DEFAULT 0,
-  UNIQUE (manifest, id)
-)"""
-
-STAGE = """
 INSERT INTO stage
   (manifest, id, model, params, tags, meta, place, repeat, output, target, source, inputs)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
