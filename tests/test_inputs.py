@@ -115,6 +115,33 @@ def test_a_file_that_has_not_changed_is_not_read_again(
     assert api.accepted == 2
 
 
+def test_a_change_that_no_stamp_shows_is_noticed_when_it_is_sent(desk: Desk, api: Service) -> None:
+    photo = desk.photo("photos/a.png", note="1")
+    os.utime(photo, (1_700_000_000, 1_700_000_000))
+    manifest = removal(desk)
+    assert desk.run("plan", "--json", manifest).json["submits"] == 1
+    desk.run("run", "--limit", "1", desk.manifest("first", {"prompt": "x"}, name="first"))
+    assert desk.run("plan", "--json", manifest).json["submits"] == 1
+    photo.write_bytes(photo.read_bytes()[:-1] + b"2")
+    os.utime(photo, (1_700_000_000, 1_700_000_000))
+    ended = desk.run("run", manifest)
+    assert "has changed since it was planned" in ended.words
+    assert uploads(api) == 0
+    assert desk.run("run", manifest).status == 0
+    assert uploads(api) == 1
+
+
+def test_a_folder_that_is_reached_by_a_link_is_the_same(desk: Desk, api: Service) -> None:
+    photo = desk.photo("real/photos/a.png")
+    os.utime(photo, (1_700_000_000, 1_700_000_000))
+    (desk.folder / "real/cut.yaml").write_text("model: bg-removal\nprompts: [{file: photos/*.png}]")
+    (desk.folder / "link").symlink_to("real")
+    assert desk.run("run", "link/cut.yaml").status == 0
+    for path in ("link/cut.yaml", "real/../real/cut.yaml"):
+        assert "nothing to do" in desk.run("run", path).out
+    assert api.accepted == 1
+
+
 def test_inline_files_travel_in_the_request_and_are_kept_nowhere(desk: Desk, api: Service) -> None:
     photo = desk.photo("photos/a.png", note="x" * 300_000)
     desk.configure(api.url, inputs="inline")

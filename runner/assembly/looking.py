@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from os.path import realpath
 from pathlib import Path
 
 import anyio.from_thread
@@ -102,4 +103,4 @@ def _stamp(path: Path) -> Stamp | None:
         return None
     if abs(time.time() - found.st_mtime) < UNSURE_S:
         return None
-    return Stamp(str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ino)
+    return Stamp(realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)

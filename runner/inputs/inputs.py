@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,13 +22,14 @@ from runner.inputs.reading import (
     UPLOAD_SHARE,
     UnusableFile,
     data_url,
+    real_names,
     size_of,
     upload_body,
 )
 from runner.inputs.room import Room
 from runner.job import Answer, Consequence, Fault, State, StepResult
 from runner.ledger import Ledger, Record
-from runner.ledger.inputs import remember_upload, upload_of
+from runner.ledger.inputs import forget_looks, remember_upload, upload_of
 from runner.policy.backoff import full_jitter
 from runner.policy.uploads import uploaded_url
 from runner.policy.verdict import Meaning, describe, judge_submit
@@ -112,8 +112,13 @@ class Inputs:
                 for sha256, paths in record.inputs.items()
             }
         except UnusableFile as error:
-            return StepResult(State.FAILED, reason=str(error))
+            return await self._unusable(record, error)
         return _sent(record, texts)
+
+    async def _unusable(self, record: Record, error: UnusableFile) -> StepResult:
+        """The job ends; its files are looked at anew by whoever plans it next."""
+        await forget_looks(self._ledger, real_names(record.inputs.values()))
+        return StepResult(State.FAILED, reason=str(error))
 
     async def _uploaded(self, record: Record) -> Mapping[str, Any] | StepResult:
         turn, urls = _Turn(), dict[str, str]()
@@ -148,7 +153,10 @@ class Inputs:
             raise NotReady(_pause(self._rules.objection))
         if (again_at := max(self._later.get(name, 0.0) for name in ("", sha256))) > now:
             raise NotReady(StepResult(State.PENDING, again_at))
-        answer = await self._upload(record.inputs[sha256], sha256, turn)
+        try:
+            answer = await self._upload(record.inputs[sha256], sha256, turn)
+        except UnusableFile as error:
+            raise NotReady(await self._unusable(record, error)) from None
         url = uploaded_url(answer.body) if answer.status in (200, 201, 202) else None
         if url is None:
             raise NotReady(self._refused(sha256, answer))
@@ -162,10 +170,7 @@ class Inputs:
     async def _upload(self, paths: Sequence[Path], sha256: str, turn: _Turn) -> Answer:
         size_bytes = size_of(paths)
         async with self._room.hold(UPLOAD_SHARE * size_bytes):
-            try:
-                body = await anyio.to_thread.run_sync(partial(upload_body, paths, sha256))
-            except UnusableFile as error:
-                raise NotReady(StepResult(State.FAILED, reason=str(error))) from None
+            body = await anyio.to_thread.run_sync(upload_body, paths, sha256)
             if not turn.fresh:
                 await self._governor.turn(Urgency.SUBMIT)
             turn.fresh = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from os.path import realpath
 from pathlib import Path
 
 from runner.media import HEAD_BYTES, input_type
@@ -39,6 +40,11 @@ def size_of(paths: Sequence[Path]) -> int:
         except OSError:
             continue
     return max(sizes)
+
+
+def real_names(places: Iterable[Sequence[Path]]) -> list[str]:
+    """The names of files without the links in them."""
+    return [realpath(path) for paths in places for path in paths]
 
 
 def _read(paths: Sequence[Path], sha256: str, before: bytes, after: bytes) -> io.BytesIO:

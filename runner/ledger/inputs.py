@@ -15,7 +15,7 @@ from runner.references import digest_in
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells whether a file may have changed, without reading it."""
+    """What tells whether a file may have changed, without reading it; `path` has no links in it."""
 
     path: str
     size_bytes: int
@@ -52,6 +52,17 @@ async def remember_looks(ledger: Ledger, looks: Sequence[Looked]) -> None:
     def work(database: sqlite3.Connection) -> None:
         with transaction(database):
             database.executemany(queries.PUT_LOOK, rows)
+
+    await ledger.call(work)
+
+
+async def forget_looks(ledger: Ledger, paths: Iterable[str]) -> None:
+    """Has some files looked at anew the next time, whatever their stamps say."""
+    rows = [{"path": path} for path in paths]
+
+    def work(database: sqlite3.Connection) -> None:
+        with transaction(database):
+            database.executemany(queries.FORGET_LOOK, rows)
 
     await ledger.call(work)
 

@@ -254,6 +254,8 @@ PUT_LOOK = """
 INSERT OR REPLACE INTO looks (path, size_bytes, modified_ns, inode, sha256, content_type)
 VALUES (:path, :size_bytes, :modified_ns, :inode, :sha256, :content_type)"""
 
+FORGET_LOOK = "DELETE FROM looks WHERE path = :path"
+
 # The files that a manifest's jobs send.
 INPUTS_OF_MANIFEST = """
 SELECT DISTINCT inputs FROM jobs
