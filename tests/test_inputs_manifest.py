@@ -121,6 +121,14 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
     assert job.inputs == {"a[1].png": sha256(png("x"))}
 
 
+def test_a_file_as_a_listing_shows_it_is_that_file_while_it_holds_the_same() -> None:
+    text = "model: m\nprompts:\n  - params: {image: {file: a.png, sha256: %s}}\n"
+    (job,) = jobs_of(text % sha256(png("x")), {"a.png": png("x")})
+    assert job.params == {"image": {"sha256": sha256(png("x"))}}
+    (line,) = faults_of(text % sha256(png("x")), {"a.png": png("y")})
+    assert "animals.yaml:3: params.image: `a.png` does not hold what its `sha256` says" in line
+
+
 # Identity
 
 

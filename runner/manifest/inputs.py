@@ -76,8 +76,12 @@ def check_size(path: Path) -> None:
 
 
 def is_file(value: Any) -> bool:
-    """Whether a parameter's value is a file, written `{file: …}`."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("file"), str)
+    """Whether a parameter's value is a file, written `{file: …}` or, as listings do, with its sha256."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("file"), str)
+        and value.keys() <= {"file", "sha256"}
+    )
 
 
 def files_in(value: Any) -> Iterator[str]:
@@ -124,6 +128,8 @@ class InputFiles:
         """The value with each file as a reference to its content; `files` gets its sha256 by its name."""
         if is_file(value):
             name, content = self._content(value["file"])
+            if value.get("sha256", content.sha256) != content.sha256:
+                raise UnusableInput(f"`{name}` does not hold what its `sha256` says")
             files[name] = content.sha256
             return reference(content.sha256)
         if isinstance(value, Mapping):
