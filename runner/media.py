@@ -8,6 +8,7 @@ import mimetypes
 import os
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -154,6 +155,18 @@ def _is_page(head: bytes) -> bool:
         return True
     # Behind a comment or an XML declaration.
     return start.startswith((b"<!--", b"<?xml")) and (b"<html" in start or b"html>" in start)
+
+
+def real_name(path: Path) -> str:
+    """One name for a file by whatever links its folder is reached."""
+    # There may be many files, and pathlib takes its time.
+    folder, name = os.path.split(path)
+    return os.path.join(_real_folder(os.path.join(os.getcwd(), folder)), name)  # noqa: PTH109, PTH118
+
+
+@lru_cache(maxsize=1000)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from os.path import realpath
 from pathlib import Path
 
 import anyio.from_thread
@@ -15,6 +14,7 @@ from runner.errors import RunnerError
 from runner.ledger import Ledger
 from runner.ledger.inputs import Looked, Stamp, are_unchanged, inputs_of, looks_from, remember_looks
 from runner.manifest.inputs import Content, check_size, look
+from runner.media import real_name
 
 # What was written so short a time ago may be written again without its time showing it.
 UNSURE_S = 2.0
@@ -103,4 +103,4 @@ def _stamp(path: Path) -> Stamp | None:
         return None
     if abs(time.time() - found.st_mtime) < UNSURE_S:
         return None
-    return Stamp(realpath(path), found.st_size, found.st_mtime_ns, found.st_ino)
+    return Stamp(real_name(path), found.st_size, found.st_mtime_ns, found.st_ino)

@@ -6,10 +6,9 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from os.path import realpath
 from pathlib import Path
 
-from runner.media import HEAD_BYTES, input_type
+from runner.media import HEAD_BYTES, input_type, real_name
 
 # Base64 makes four characters of three bytes: pieces of a multiple of three can be put in a row.
 PIECE_BYTES = 3 * 2**18
@@ -43,8 +42,8 @@ def size_of(paths: Sequence[Path]) -> int:
 
 
 def real_names(places: Iterable[Sequence[Path]]) -> list[str]:
-    """The names of files without the links in them."""
-    return [realpath(path) for paths in places for path in paths]
+    """The names by which looks at files are remembered."""
+    return [real_name(path) for paths in places for path in paths]
 
 
 def _read(paths: Sequence[Path], sha256: str, before: bytes, after: bytes) -> io.BytesIO:

@@ -15,7 +15,7 @@ from runner.references import digest_in
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells whether a file may have changed, without reading it; `path` has no links in it."""
+    """What tells whether a file may have changed, without reading it; `path` is its real name."""
 
     path: str
     size_bytes: int
