@@ -5,6 +5,7 @@ It follows no redirect, retries nothing and judges nothing: whatever happens bec
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -13,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import aiohttp
+import anyio.to_thread
 
 from runner import __version__
 from runner.job import Answer, Fault
@@ -27,6 +29,7 @@ BODY_LIMIT_BYTES = 64 * 1024 * 1024
 # An excerpt is taken from the beginning: searching all of a large body would hold up the run.
 EXCERPT_LIMIT = 5000
 TEXT_LIMIT = 300
+LARGE_TEXT = 200_000
 REDACTED = "[key redacted]"
 HISTORY_PATH = "/inference-request/request-history"
 
@@ -39,6 +42,7 @@ class Access:
     history_url: str
     key: str = field(repr=False)
     timeout_s: float = 60.0
+    upload_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,6 @@ class Api:
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
-            timeout=aiohttp.ClientTimeout(
-                total=self._access.timeout_s,
-                # Ends well before the whole time, which would leave in doubt what was never sent.
-                connect=min(CONNECT_TIMEOUT_S, self._access.timeout_s / 2),
-            ),
         )
         return self
 
@@ -79,10 +78,17 @@ class Api:
 
     async def submit(self, model: str, params: Mapping[str, Any]) -> Answer:
         """`POST /v2/{model}`: starts a billable job when it is accepted. Never repeated in here."""
-        body = json.dumps(params, ensure_ascii=False).encode()
-        return await self._send(
-            "POST", f"{self._access.base_url}/v2/{quote(model, safe='/')}", body
-        )
+        url = f"{self._access.base_url}/v2/{quote(model, safe='/')}"
+        if not _is_large(params):
+            return await self._send("POST", url, _encoded(params))
+        # Files that are sent inline: to write and copy them would hold up the run.
+        body = await anyio.to_thread.run_sync(_encoded, params)
+        return await self._send("POST", url, io.BytesIO(body))
+
+    async def upload(self, body: IO[bytes], timeout_s: float) -> Answer:
+        """`POST /upload-asset` with `{"data_urls": […]}` as JSON; costs nothing and may be repeated."""
+        url = f"{self._access.upload_url}/upload-asset"
+        return await self._send("POST", url, body, self._timeout(timeout_s))
 
     async def status(self, request_id: str) -> Answer:
         """`GET /v2/requests/{id}/status`."""
@@ -120,21 +126,33 @@ class Api:
         # Built here and never taken from an answer: a foreign status URL would be handed the key.
         return f"{self._access.base_url}/v2/requests/{quote(request_id, safe='')}"
 
-    async def _send(self, method: str, url: str, body: bytes | None = None) -> Answer:
+    def _timeout(self, total_s: float) -> aiohttp.ClientTimeout:
+        # Ends well before the whole time, which would leave in doubt what was never sent.
+        connect_s = min(CONNECT_TIMEOUT_S, self._access.timeout_s / 2)
+        return aiohttp.ClientTimeout(total=total_s, connect=connect_s)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | IO[bytes] | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> Answer:
         if self._session is None:
             raise RuntimeError("the API is used outside `async with`")
         headers = {"x-api-key": self._access.key}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        timeout = timeout or self._timeout(self._access.timeout_s)
         started = time.monotonic()
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 raw, whole = await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             seconds = time.monotonic() - started
-            text = self._redact(str(error) or self._words(error))
+            text = self._redact(str(error) or self._words(error, timeout.total))
             return Answer(None, text=_shorten(text), fault=_fault_of(error), seconds=seconds)
         return self._answer(response, raw, whole, time.monotonic() - started)
 
@@ -158,13 +176,26 @@ class Api:
             seconds=seconds,
         )
 
-    def _words(self, error: BaseException) -> str:
+    def _words(self, error: BaseException, timeout_s: float | None) -> str:
         if isinstance(error, TimeoutError):
-            return f"no answer within {self._access.timeout_s:g} s"
+            return f"no answer within {timeout_s:g} s"
         return type(error).__name__
 
     def _redact(self, text: str) -> str:
         return text.replace(self._access.key, REDACTED)
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a text in a body is one that takes time to write."""
+    if isinstance(value, str):
+        return len(value) > LARGE_TEXT
+    if isinstance(value, Mapping):
+        return any(map(_is_large, value.values()))
+    return isinstance(value, list | tuple) and any(map(_is_large, value))
+
+
+def _encoded(params: Mapping[str, Any]) -> bytes:
+    return json.dumps(params, ensure_ascii=False).encode()
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:

@@ -21,6 +21,9 @@ POINTS = (
     "saved-committed",
 )
 
+INPUT_POINTS = ("file-uploaded", "upload-remembered")
+"""Those that only a job passes which sends a file."""
+
 _NAME, _, _TIMES = os.environ.get("RUNNER_CRASH_AT", "").partition(":")
 _passed: Counter[str] = Counter()
 

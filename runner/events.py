@@ -17,6 +17,7 @@ class Call(StrEnum):
     RESULT = "result"
     HISTORY = "history"
     CREDITS = "credits"
+    UPLOAD = "upload"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ class Job:
     """One wanted result as its manifest describes it.
 
     `output` is the name of its file relative to the output directory, with `{n}` and `{ext}`
-    still open as format fields; `source` is the `file:line` it was read from.
+    still open as format fields; `source` is the `file:line` it was read from. `inputs` has the sha256
+    of each file by its name; in `params` it stands as `{"sha256": …}`: names are no part of the request.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Job:
     meta: Mapping[str, Any] = field(default_factory=dict)
     output: str = "{id}.{ext}"
     source: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

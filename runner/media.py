@@ -8,6 +8,7 @@ import mimetypes
 import os
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -72,6 +73,7 @@ _BRANDS = {
 }
 _BMP = Kind("image/bmp", "bmp", is_image=True)
 _SVG = "image/svg+xml"
+_INPUT_TYPES = ("image/", "video/", "audio/", "model/", "application/pdf")
 # What a server says of its errors; a text or a table that was asked for has no picture's name.
 _ERROR_TYPES = frozenset({"application/json", "application/xml", "application/problem+json"})
 _PLAIN = {"text/plain": "txt", "application/json": "json", "image/svg+xml": "svg"}
@@ -129,12 +131,42 @@ def kind_of(
     return Kind(declared or "application/octet-stream", extension)
 
 
+def input_type(head: bytes, name: str) -> str | None:
+    """The media type of a file that a job takes as input; None for what is no medium.
+
+    `head` is how its content begins; `name` only counts where that does not tell, and is no text.
+    """
+    guessed = mimetypes.guess_type(name)[0] or ""
+    if guessed == _SVG and b"<svg" in head:
+        return _SVG
+    try:
+        found = kind_of(head).content_type
+    except UnusableMedium:
+        return None
+    if found == "application/octet-stream":
+        # Every binary format has a zero byte near its beginning, and no text has.
+        found = guessed if b"\0" in head else ""
+    return found if found.startswith(_INPUT_TYPES) else None
+
+
 def _is_page(head: bytes) -> bool:
     start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return True
     # Behind a comment or an XML declaration.
     return start.startswith((b"<!--", b"<?xml")) and (b"<html" in start or b"html>" in start)
+
+
+def real_name(path: Path) -> str:
+    """One name for a file by whatever links its folder is reached."""
+    # There may be many files, and pathlib takes its time.
+    folder, name = os.path.split(path)
+    return os.path.join(_real_folder(os.path.join(os.getcwd(), folder)), name)  # noqa: PTH109, PTH118
+
+
+@lru_cache(maxsize=1000)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def write_whole(path: Path, data: bytes) -> None:

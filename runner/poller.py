@@ -16,6 +16,7 @@ from runner.policy.backoff import full_jitter
 from runner.policy.outputs import outputs_of
 from runner.policy.polling import PollSchedule
 from runner.policy.route import Route
+from runner.policy.uploads import with_way_out
 from runner.policy.verdict import Meaning, Verdict, judge_poll, seconds_of
 
 # Inside the hour a 404 may be a replica that lags; past it, it is what was to be expected.
@@ -102,7 +103,10 @@ class Poller:
             case Meaning.FAILED | Meaning.BLOCKED:
                 blocked = verdict.meaning is Meaning.BLOCKED
                 after = State.BLOCKED if blocked else State.FAILED
-                return await self._end(record, after, answer, verdict.reason)
+                reason = verdict.reason
+                if record.inputs and not blocked:
+                    reason = with_way_out(reason, after)
+                return await self._end(record, after, answer, reason)
             case Meaning.KEY_REFUSED:
                 self._again(record, 0.0)
                 return StepResult(State.SUBMITTED, None, Consequence.KEY_REFUSED, verdict.reason)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any, Protocol
 
 from runner.api import Api
 from runner.crash_points import reach
@@ -12,6 +15,7 @@ from runner.governor import Governor
 from runner.job import Answer, Consequence, Fault, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.backoff import full_jitter
+from runner.policy.uploads import with_way_out
 from runner.policy.verdict import Meaning, Verdict, describe, judge_submit
 
 
@@ -21,6 +25,13 @@ class SubmitRules:
 
     attempts: int
     retention_s: float
+
+
+class Inputs(Protocol):
+    """Makes the files that a job sends ready."""
+
+    def ready(self, record: Record) -> AbstractAsyncContextManager[Mapping[str, Any] | StepResult]:
+        """The parameters as they are sent, or what becomes of the job where they cannot be."""
 
 
 class Submitter:
@@ -34,6 +45,7 @@ class Submitter:
         rules: SubmitRules,
         rng: Random,
         observer: Observer,
+        inputs: Inputs | None = None,
     ) -> None:
         self._ledger = ledger
         self._api = api
@@ -41,9 +53,22 @@ class Submitter:
         self._rules = rules
         self._observer = observer
         self._rng = rng
+        self._inputs = inputs
 
     async def submit(self, pending: Record) -> StepResult:
         """Sends one job; the caller has its turn. The job is then where the answer says it is."""
+        if not pending.inputs or self._inputs is None:
+            return await self._send(pending, pending.params)
+        async with self._inputs.ready(pending) as ready:
+            if not isinstance(ready, StepResult):
+                return await self._send(pending, ready)
+        if ready.state is State.FAILED:
+            event = Event(self._governor.now(), detail=ready.reason)
+            moved = await self._ledger.end(pending, State.FAILED, event)
+            return ready if moved else StepResult(None)
+        return ready
+
+    async def _send(self, pending: Record, params: Mapping[str, Any]) -> StepResult:
         now = self._governor.now()
         deadline = now + self._rules.retention_s
         if not await self._ledger.begin_submit(pending, now, deadline):
@@ -56,7 +81,7 @@ class Submitter:
             deadline=deadline,
         )
         reach("intent-committed")
-        answer = await self._api.submit(record.model, record.params)
+        answer = await self._api.submit(record.model, params)
         reach("submit-answered")
         if answer.fault is not Fault.NEVER_LEFT:
             self._observer(Answered(Call.SUBMIT, answer.status, answer.seconds))
@@ -95,8 +120,12 @@ class Submitter:
                 await self._ledger.doubt(record, event)
                 return StepResult(State.IN_DOUBT, reason=verdict.reason)
             case Meaning.INVALID:
+                reason = verdict.reason
+                if record.inputs:
+                    reason = with_way_out(reason, State.INVALID)
+                event = replace(event, detail=reason)
                 await self._ledger.end(record, State.INVALID, event)
-                return StepResult(State.INVALID, reason=verdict.reason)
+                return StepResult(State.INVALID, reason=reason)
             case _:
                 await self._ledger.end(record, State.FAILED, event)
                 return StepResult(State.FAILED, reason=verdict.reason or describe(answer))

@@ -123,7 +123,8 @@ class Desk:
         """Writes a config.yaml that leads to the simulated API."""
         # A rate that is not known is felt for, which takes its time.
         rpm = run.pop("rpm", 60_000)
-        api = {"base_url": url, "history_url": url, "timeout": run.pop("timeout", "5s"), "rpm": rpm}
+        api = {"base_url": url, "history_url": url, "upload_url": url, "rpm": rpm}
+        api |= {"timeout": run.pop("timeout", "5s"), "inputs": run.pop("inputs", "upload")}
         if key is not None:
             api["key"] = key
         value = {"api": api, "run": {"download_attempts": 2, **run}}
@@ -132,6 +133,15 @@ class Desk:
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
         path.write_text(text, encoding="utf-8")
+        return path
+
+    def photo(self, name: str, color: str = "red", note: str = "") -> Path:
+        """Writes a small picture; `note` stands behind it, where it changes the content alone."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = io.BytesIO()
+        Image.new("RGB", (8, 8), color).save(made, "PNG")
+        path.write_bytes(made.getvalue() + note.encode())
         return path
 
     def manifest(self, *prompts: Any, name: str = "animals", **keys: Any) -> str:

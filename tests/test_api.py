@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
 import re
 import socket
@@ -37,7 +38,8 @@ from runner.job import Answer, Fault
 KEY = "SG_0123456789abcdef"
 BASE = "https://api.segmind.com"
 HISTORY = "https://api.spotprod.segmind.com"
-ACCESS = Access(BASE, HISTORY, KEY, timeout_s=5.0)
+UPLOAD = "https://workflows-api.segmind.com"
+ACCESS = Access(BASE, HISTORY, KEY, timeout_s=5.0, upload_url=UPLOAD)
 PARAMS = {"prompt": "a fox", "seed": 7}
 
 
@@ -65,6 +67,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
 
 CALLS: dict[str, tuple[str, str, Callable[[Api], Awaitable[Answer]]]] = {
     "submit": ("POST", f"{BASE}/v2/imagen", lambda api: api.submit("imagen", PARAMS)),
+    "upload": ("POST", f"{UPLOAD}/upload-asset", lambda api: api.upload(io.BytesIO(b"{}"), 9.0)),
     "status": ("GET", f"{BASE}/v2/requests/r-1/status", lambda api: api.status("r-1")),
     "result": ("GET", f"{BASE}/v2/requests/r-1", lambda api: api.result("r-1")),
     "credits": ("GET", f"{BASE}/v1/get-user-credits", lambda api: api.credits()),
@@ -285,7 +288,8 @@ def http(
 
 
 def at(address: str, scheme: str = "http", timeout_s: float = 5.0, key: str = KEY) -> Api:
-    return Api(Access(f"{scheme}://{address}", f"{scheme}://{address}", key, timeout_s))
+    origin = f"{scheme}://{address}"
+    return Api(Access(origin, origin, key, timeout_s, origin))
 
 
 def free_port() -> int:
@@ -365,13 +369,44 @@ async def test_the_history_is_asked_page_by_page_the_newest_first():
     }
 
 
+async def test_a_body_with_a_whole_file_goes_out_as_it_is():
+    bodies: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = re.search(rb"Content-Length: (\d+)", head)
+        assert found is not None
+        bodies.append(await reader.readexactly(int(found[1])))
+        writer.write(http(b'{"request_id": "r"}'))
+        await writer.drain()
+        writer.close()
+
+    params = {"images": [{"deep": "data:image/png;base64," + "Zm94" * 500_000}], "prompt": "ü"}
+    async with serving(take) as address, at(address) as api:
+        assert (await api.submit("m", params)).status == 200
+    assert json.loads(bodies[0]) == params
+
+
+async def test_an_upload_has_a_time_of_its_own():
+    async def still(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    async with serving(still) as address, at(address, timeout_s=60) as api:
+        answer = await api.upload(io.BytesIO(b"{}"), 0.1)
+    assert (answer.fault, answer.text) == (Fault.NO_ANSWER, "no answer within 0.1 s")
+
+
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 async def test_a_redirect_is_not_followed_and_the_key_goes_nowhere(status: str):
     elsewhere: list[str] = []
     async with serving(replying(http(), elsewhere)) as other:
         raw = http(b"", status, more=f"Location: http://{other}/stolen\r\n")
         async with serving(replying(raw)) as address, at(address) as api:
-            for answer in (await api.submit("imagen", {}), await api.status("r")):
+            for answer in (
+                await api.submit("imagen", {}),
+                await api.upload(io.BytesIO(b"{}"), 5.0),
+                await api.status("r"),
+            ):
                 assert answer.status == int(status.split()[0])
                 assert answer.text == f"redirects to http://{other}/stolen"
     assert elsewhere == []

@@ -90,6 +90,14 @@ def test_partiprompts_turns_categories_into_tags(
     assert job.output.startswith("partiprompts/Abstract/")
 
 
+def test_backgrounds_are_removed_from_each_photo_of_the_folder() -> None:
+    jobs = list(load(JOBS / "remove-backgrounds.yaml").jobs())
+    names = [job.output for job in jobs]
+    assert names == [f"remove-backgrounds/{name}.{{ext}}" for name in ("lamp", "mug", "vase")]
+    assert {job.model for job in jobs} == {"bg-removal"}
+    assert all(set(job.params) == {"image"} for job in jobs)
+
+
 def test_the_real_geneval_gives_2212_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENEVAL_FILE", str(real_file("GENEVAL_FILE")))
     jobs = expand("geneval")

@@ -221,7 +221,7 @@ def test_a_missing_file_is_told_in_the_manifest_with_the_nearest_name() -> None:
 
 def test_an_unknown_kind_of_file_is_told_with_the_four_there_are() -> None:
     (line,) = faults_of(MANY_OF.format("a.xlsx"), {"a.xlsx": "a"})
-    assert line.endswith("`a.xlsx` is none of .txt, .csv, .tsv, .jsonl")
+    assert "`a.xlsx` is no picture, audio or video, and none of .txt, .csv, .tsv, .jsonl" in line
 
 
 def test_a_file_may_come_from_the_environment(

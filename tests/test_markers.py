@@ -73,11 +73,14 @@ EXPECTED: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "history-hidden": ("saved", 1, PNG),
     "history-no-time": ("saved", 1, PNG),
     "history-string": ("saved", 1, PNG),
+    "history-cut": ("saved", 1, PNG),
 }
 # They stop the whole run, or are waited for as long as a result is kept: below, each by itself.
 ALONE = {"401", "406-credits", "406-limit", "never", "poll-500-always"}
 # They close their model for all of its jobs.
 CLOSING = {"403", "404", "410"}
+# They stand in a file, not in a prompt, and have tests of their own.
+UPLOADS = {name for name in MARKERS if name.startswith("upload-")}
 MODELS = {
     "llm-small": ("{id}.txt",),
     "video-one": ("{id}.mp4",),
@@ -120,7 +123,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 
 def test_every_marker_has_an_expectation() -> None:
-    assert set(EXPECTED) | ALONE == set(MARKERS)
+    assert set(EXPECTED) | ALONE | UPLOADS == set(MARKERS)
 
 
 @pytest.mark.parametrize(

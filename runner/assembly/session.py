@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
+from runner.assembly.looking import Looks, inputs_unchanged
 from runner.assembly.place import SANDBOX_LEDGER, SANDBOX_OUTPUT, Place
 from runner.config import Settings, load_settings
 from runner.errors import InputError, Problem, UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runner.manifest import Manifest
 
 STAGE_BATCH = 5000
+STAGE_MOMENT_S = 0.5
 SIMULATED_FACT = "simulated"
 SANDBOX_KEY = "SG_5a5db0c5a5db0c51"
 
@@ -123,7 +124,7 @@ async def adopt(
     notes = [note for manifest in manifests for note in manifest.notes]
     if not await _all_known(ledger, sources):
         planning = Planning(ledger)
-        notes += await _stage(planning, manifests, output, progress)
+        notes += await _stage(planning, Looks(ledger), manifests, output, progress)
         await planning.adopt(sources, time.time())
         await planning.end()
     found = [await find_manifest(ledger, source.name) for source in sources]
@@ -136,7 +137,7 @@ async def compare(
     """What a run of the manifests would find; changes nothing."""
     planning = Planning(ledger)
     notes = [note for manifest in manifests for note in manifest.notes]
-    notes += await _stage(planning, manifests, output, progress)
+    notes += await _stage(planning, Looks(ledger), manifests, output, progress)
     comparison = await planning.compare([manifest.name for manifest in manifests], notes)
     await planning.end()
     return comparison
@@ -171,22 +172,41 @@ async def _all_known(ledger: Ledger, sources: Sequence[Source]) -> bool:
         known = await find_manifest(ledger, source.name)
         if known is None or known[1:] != (source.fingerprint, str(source.output_directory)):
             return False
+        if not await inputs_unchanged(ledger, known[0], source.path.parent):
+            return False
     return True
 
 
 async def _stage(
-    planning: Planning, manifests: Sequence[Manifest], output: Path, progress: Progress
+    planning: Planning,
+    looks: Looks,
+    manifests: Sequence[Manifest],
+    output: Path,
+    progress: Progress,
 ) -> list[str]:
     await planning.begin()
     folder = await anyio.to_thread.run_sync(output.resolve)
     count = 0
     for manifest in manifests:
-        jobs: Iterator[Any] = iter(manifest.jobs())
-        while batch := list(islice(jobs, STAGE_BATCH)):
+        jobs: Iterator[Any] = iter(manifest.jobs(looks))
+        # In a thread: files that are sent are read whole, and a signal must not wait for all of them.
+        while batch := await anyio.to_thread.run_sync(_batch, jobs):
+            await looks.keep()
             await planning.stage(batch)
             count += len(batch)
             progress(count)
     return await planning.check(folder)
+
+
+def _batch(jobs: Iterator[Any]) -> list[Any]:
+    """The next jobs, as many as are found in a moment."""
+    batch: list[Any] = []
+    ends_at = time.monotonic() + STAGE_MOMENT_S
+    for job in jobs:
+        batch.append(job)
+        if len(batch) == STAGE_BATCH or time.monotonic() > ends_at:
+            break
+    return batch
 
 
 def _beside(path: Path, name: Path) -> Path:

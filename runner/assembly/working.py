@@ -16,9 +16,11 @@ from runner.events import Ending, Observer
 from runner.fetcher import Fetcher
 from runner.gate import Gate
 from runner.governor import Governor
+from runner.inputs import InputRules, Inputs
 from runner.inventory import Inventory
 from runner.ledger import Ledger
 from runner.ledger.reading import model_history
+from runner.policy.addresses import is_loopback
 from runner.policy.admission import Admission
 from runner.policy.breaker import Breaker
 from runner.policy.budget import Budget
@@ -58,11 +60,12 @@ async def work(
         governor = Governor(Pace(rpm, learned.pace, time.time()), rng, see)
         schedule = PollSchedule(governor.rpm, learned.latencies)
         rules = SubmitRules(settings.run.submit_attempts, settings.run.retention_s)
+        inputs = Inputs(ledger, api, governor, _input_rules(at, access), rng, see)
         doubt = DoubtRules(
             run.on_doubt, run.on_expired, run.doubt_wait_s, settings.api.timeout_s, run.retention_s
         )
         steps = Steps(
-            Submitter(ledger, api, governor, rules, rng, see),
+            Submitter(ledger, api, governor, rules, rng, see, inputs),
             Poller(ledger, api, governor, rng, see, Route(settings.api.poll), schedule),
             Downloader(ledger, fetcher, governor, at.output, see),
             Inventory(ledger, governor, at.output),
@@ -83,14 +86,31 @@ async def _access(at: Workplace) -> AsyncIterator[Access]:
     api = at.settings.api
     if not at.simulated:
         key = api.key.get_secret_value() if api.key is not None else ""
-        yield Access(api.base_url, api.history_url, key, api.timeout_s)
+        yield Access(api.base_url, api.history_url, key, api.timeout_s, api.upload_url)
         return
     from runner.sandbox import Options, Sandbox
 
     # The journal lets a run that was killed find its requests again, as the real API would.
     options = Options(rpm=api.rpm, journal=at.ledger.with_name(at.ledger.name + ".journal"))
     async with Sandbox(options) as sandbox:
-        yield Access(sandbox.url, sandbox.url, SANDBOX_KEY, api.timeout_s)
+        yield Access(sandbox.url, sandbox.url, SANDBOX_KEY, api.timeout_s, sandbox.url)
+
+
+def _input_rules(at: Workplace, access: Access) -> InputRules:
+    """How files are sent; none leaves this machine where the API is on it."""
+    api = at.settings.api
+    far = is_loopback(access.base_url) and not is_loopback(access.upload_url)
+    why_not = (
+        f"files would be uploaded to {access.upload_url} while the API is at {access.base_url}; set"
+        " `api.upload_url` as well, or `api.inputs: inline`"
+    )
+    return InputRules(
+        inline=api.inputs == "inline",
+        host=access.upload_url,
+        attempts=at.settings.run.submit_attempts,
+        timeout_s=api.timeout_s,
+        objection=why_not if far else "",
+    )
 
 
 async def _gate(ledger: Ledger, at: Workplace, limit: int | None) -> Gate:

@@ -201,7 +201,7 @@ def job_json(job: Listed) -> dict[str, Any]:
 def _job_line(job: Listed) -> str:
     from runner.report.words import printable
 
-    text = job.error or str(job.params.get("prompt") or "")
+    text = job.error or str(job.params.get("prompt") or job.source)
     if job.state is State.SAVED:
         text = ", ".join(str(file.path) for file in job.files)
     short = printable(text)

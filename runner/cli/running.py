@@ -27,7 +27,7 @@ from runner.report.summary import Summary, render_summary, summary_json
 from runner.report.tally import Heading, Tally
 
 # A manifest that is read in a moment needs no word about it.
-SLOW_PLANNING_JOBS = 50_000
+SLOW_PLANNING_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,13 @@ def _heading(begun: Begun, at: Workplace) -> Heading:
 
 
 def _planning_progress(options: RunOptions) -> Progress:
+    told_at = time.monotonic()
+
     def tell(count: int) -> None:
-        if count % SLOW_PLANNING_JOBS == 0 and not options.quiet and sys.stderr.isatty():
+        nonlocal told_at
+        is_due = time.monotonic() - told_at > SLOW_PLANNING_S
+        if is_due and not options.quiet and sys.stderr.isatty():
+            told_at = time.monotonic()
             click.echo(f"reading the manifest: {count:,} jobs", err=True)
 
     return tell

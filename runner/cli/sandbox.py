@@ -61,7 +61,7 @@ SHARE = click.FloatRange(0.0, 1.0)
 def sandbox_command(markers: bool, **options: Any) -> int:
     """Serve the simulated API on loopback until it is interrupted.
 
-    Point a config at it with `api: {base_url: URL, history_url: URL}` and any key like
+    Point a config at it with `api: {base_url: URL, history_url: URL, upload_url: URL}` and any key like
     SG_0123456789abcdef.
     """
     if markers:

@@ -25,6 +25,13 @@ class ApiSettings(_Section):
     history_url: Origin = Field(
         "https://api.spotprod.segmind.com", description="Origin of the request history."
     )
+    upload_url: Origin = Field(
+        "https://workflows-api.segmind.com", description="Origin that files are uploaded to."
+    )
+    inputs: Literal["upload", "inline"] = Field(
+        "upload",
+        description="How files are sent: uploaded once each, or inside of every request.",
+    )
     key: Key = Field(None, description=f"The API key; by default taken from {KEY_VARIABLE}.")
     rpm: Count | None = Field(
         None, description="Requests per minute of the account; learned when it is absent."

@@ -155,6 +155,7 @@ def _staged(job: Job) -> tuple[object, ...]:
         job.output,
         target,
         job.source,
+        compact(job.inputs),
     )
 
 

@@ -6,16 +6,19 @@ CREATE TEMP TABLE stage (
   staged_key INTEGER PRIMARY KEY,
   manifest TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL,
   tags TEXT NOT NULL, meta TEXT NOT NULL, place INTEGER NOT NULL, repeat INTEGER NOT NULL,
-  output TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL,
+  output TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL, inputs TEXT NOT NULL,
   copies INTEGER NOT NULL DEFAULT 1, copy_source TEXT, clash INTEGER NOT NULL DEFAULT 0,
   UNIQUE (manifest, id)
 )"""
 
-# The same identity again is one job; `clash` when an explicit id was given to another request.
+# The same identity again is one job, with the names of all files that hold the same; `clash` when an
+# explicit id was given to another request.
 STAGE = """
-INSERT INTO stage (manifest, id, model, params, tags, meta, place, repeat, output, target, source)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO stage
+  (manifest, id, model, params, tags, meta, place, repeat, output, target, source, inputs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (manifest, id) DO UPDATE SET copies = copies + 1, copy_source = excluded.source,
+  inputs = json_patch(inputs, excluded.inputs),
   clash = clash OR model <> excluded.model OR params <> excluded.params"""
 
 STAGED_COPIES = """
@@ -73,13 +76,15 @@ WHERE wanted = 1 AND manifest_key = (SELECT manifest_key FROM manifests WHERE na
 # New jobs come in; of known ones only what costs nothing changes, and the request only where nothing was
 # made of it: one that was corrected under its id after it failed is a new request, and pending.
 ADOPT = """
-INSERT INTO jobs (manifest_key, id, model, params, tags, meta, place, repeat, output, source)
+INSERT INTO jobs (manifest_key, id, model, params, tags, meta, place, repeat, output, source, inputs)
 SELECT (SELECT manifest_key FROM manifests WHERE name = s.manifest),
-  s.id, s.model, s.params, s.tags, s.meta, s.place, s.repeat, s.output, s.source
+  s.id, s.model, s.params, s.tags, s.meta, s.place, s.repeat, s.output, s.source, s.inputs
 FROM stage s WHERE true ORDER BY s.staged_key
 ON CONFLICT (manifest_key, id) DO UPDATE SET
   wanted = 1, tags = excluded.tags, meta = excluded.meta, place = excluded.place,
   repeat = excluded.repeat, source = excluded.source,
+  inputs = CASE WHEN params = excluded.params OR state IN ('pending', 'failed', 'blocked', 'invalid')
+    THEN excluded.inputs ELSE inputs END,
   output = CASE WHEN state = 'saved' THEN output ELSE excluded.output END,
   params = CASE WHEN state IN ('pending', 'failed', 'blocked', 'invalid')
     THEN excluded.params ELSE params END,
@@ -89,6 +94,6 @@ ON CONFLICT (manifest_key, id) DO UPDATE SET
   state = CASE WHEN state IN ('failed', 'blocked', 'invalid')
     AND (params <> excluded.params OR model <> excluded.model) THEN 'pending' ELSE state END
 WHERE wanted = 0 OR tags <> excluded.tags OR meta <> excluded.meta OR place <> excluded.place
-  OR repeat <> excluded.repeat OR source <> excluded.source
+  OR repeat <> excluded.repeat OR source <> excluded.source OR inputs <> excluded.inputs
   OR (output <> excluded.output AND state <> 'saved')
   OR params <> excluded.params OR model <> excluded.model"""

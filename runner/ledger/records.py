@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from runner.job import SavedFile, State
+from runner.references import filled
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job as a step works on it. `key` is the ledger's own; times are epoch seconds."""
+    """A job as a step works on it. `key` is the ledger's own; times are epoch seconds.
+
+    `inputs`: where the files are that stand in `params` as `{"sha256": …}`, by their sha256.
+    """
 
     key: int
     id: str
@@ -29,6 +34,7 @@ class Record:
     index: int = 0
     repeat: int = 0
     requeues: int = 0
+    inputs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def accepted(self, request_id: str, submitted_at: float, deadline: float) -> Record:
         """The job as it is once the API has taken it."""
@@ -43,7 +49,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A job as a listing shows it."""
+    """A job as a listing shows it; a file in `params` is `{"file": …, "sha256": …}`."""
 
     key: int
     id: str
@@ -96,20 +102,33 @@ class Counts:
 
 def work_record(row: tuple[Any, ...]) -> Record:
     """A Record from a row of the work columns."""
-    (key, job_id, manifest, model, params, output, state, *rest) = row
-    return Record(key, job_id, manifest, model, json.loads(params), output, State(state), *rest)
+    (key, job_id, manifest, model, params, output, state, *rest, inputs, manifest_path) = row
+    places = _places(inputs, Path(manifest_path).parent)
+    known = [key, job_id, manifest, model, json.loads(params), output, State(state), *rest, places]
+    return Record(*known)
+
+
+def _places(inputs: str, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Where the files of a job are, by their sha256; copies of one file beside each other."""
+    places: dict[str, tuple[Path, ...]] = {}
+    for file, sha256 in json.loads(inputs).items():
+        places[sha256] = (*places.get(sha256, ()), folder / file)
+    return places
 
 
 def listed_record(row: tuple[Any, ...], files: list[SavedFile]) -> Listed:
     """A Listed from a row of LIST_JOBS and its files."""
-    (key, job_id, manifest, model, state, params, tags, meta, *rest) = row
+    (key, job_id, manifest, model, state, params, tags, meta, *rest, inputs) = row
+    named: dict[str, Any] = {}
+    for file, sha256 in json.loads(inputs).items():
+        named.setdefault(sha256, {"file": file, "sha256": sha256})
     values: list[Any] = [
         key,
         job_id,
         manifest,
         model,
         State(state),
-        json.loads(params),
+        filled(json.loads(params), named),
         tuple(json.loads(tags)),
         json.loads(meta),
         *rest,

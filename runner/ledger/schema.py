@@ -97,7 +97,32 @@ CREATE INDEX attempts_by_job ON attempts (job_key);
 CREATE INDEX attempts_by_request ON attempts (request_id) WHERE request_id IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# Files that jobs send. `jobs.inputs`: sha256 by name. `looks`: what a file held when it was looked at,
+# true while its size, time and inode stay. `uploads`: every address that a content ever had.
+_INPUTS = """
+ALTER TABLE jobs ADD COLUMN inputs TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX jobs_with_inputs ON jobs (manifest_key) WHERE length(inputs) > 2;
+
+CREATE TABLE looks (
+  path TEXT PRIMARY KEY,
+  size_bytes INTEGER NOT NULL,
+  modified_ns INTEGER NOT NULL,
+  inode INTEGER NOT NULL,
+  sha256 TEXT NOT NULL,
+  content_type TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX looks_by_hash ON looks (sha256);
+
+CREATE TABLE uploads (
+  url TEXT PRIMARY KEY,
+  sha256 TEXT NOT NULL,
+  host TEXT NOT NULL,
+  uploaded_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX uploads_by_hash ON uploads (sha256, host, uploaded_at);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS)
 VERSION = len(MIGRATIONS)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from runner.documents import Place
 from runner.errors import Problem
 from runner.manifest.definitions import Header
+from runner.manifest.inputs import InputFiles
 from runner.manifest.naming import OutputTemplate
 
 
@@ -21,13 +22,17 @@ class ExpansionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What all entries of a manifest share; `shown` names the manifest in messages."""
+    """What all entries of a manifest share; `shown` names the manifest in messages.
+
+    `inputs`: the files that its parameters name.
+    """
 
     name: str
     shown: str
     header: Header
     place: Place
     output: OutputTemplate
+    inputs: InputFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _MOST_NAME_BYTES = 100
 _NAME = re.compile(r"\w[\w.-]*( +[\w.-]+)*")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 ROW_TARGETS = ("prompt", "id", "tags", "repeat")
+PARAMETER_TARGETS = ("params.", "file.")
 
 Scalar = str | int | float | bool
 
@@ -94,19 +95,27 @@ def _columns(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f"must be a mapping from columns to what they are, not {kind_of(value)}")
     for target in value.values():
-        named = isinstance(target, str) and target.startswith("params.") and len(target) > 7
-        if target not in ROW_TARGETS and not named:
-            near = did_you_mean(str(target), (*ROW_TARGETS, "params."))
-            near = near.replace("`params.`", "`params.<name>`")
+        if target not in ROW_TARGETS and parameter_of(target) is None:
+            near = did_you_mean(str(target), (*ROW_TARGETS, *PARAMETER_TARGETS))
+            near = re.sub(r"\.`", ".<name>`", near)
             raise ValueError(
                 f"`{target}` is nothing a column can be{near};"
-                " there are prompt, id, tags, repeat and params.<name>"
+                " there are prompt, id, tags, repeat, params.<name> and file.<name>"
             )
     targets = [target for target in value.values() if target != "tags"]
-    for target in targets:
-        if targets.count(target) > 1:
+    written = [parameter_of(target) or target for target in targets]
+    for target, name in zip(targets, written, strict=True):
+        if written.count(name) > 1:
             raise ValueError(f"two columns cannot both be `{target}`")
     return value
+
+
+def parameter_of(target: object) -> str | None:
+    """The parameter that a column is when it is `params.<name>` or `file.<name>`, else None."""
+    for prefix in PARAMETER_TARGETS:
+        if isinstance(target, str) and target.startswith(prefix) and target != prefix:
+            return target.removeprefix(prefix)
+    return None
 
 
 _LIST_OR_ONE = {
@@ -147,7 +156,7 @@ Columns = Annotated[
             "type": "object",
             "additionalProperties": {
                 "type": "string",
-                "pattern": r"^(prompt|id|tags|repeat|params\..+)$",
+                "pattern": r"^(prompt|id|tags|repeat|params\..+|file\..+)$",
             },
         }
     ),
@@ -172,7 +181,9 @@ class Entry(Definition):
     tags: Tags = Field((), description="Tags of these jobs, beside those of the manifest.")
     model: Slug | None = Field(None, description="Another model than the manifest's.")
     params: Params = Field(
-        default_factory=dict, description="API parameters; they win over the manifest's."
+        default_factory=dict,
+        description="API parameters; they win over the manifest's. `{file: photo.jpg}` sends a file,"
+        " `{file: photos/*.jpg}` makes a job of each that matches.",
     )
     repeat: Repeat | None = Field(
         None, description="How many results of the same request are wanted."
@@ -180,12 +191,14 @@ class Entry(Definition):
     file: str | None = Field(
         None,
         min_length=1,
-        description="A .txt (a prompt a line), .csv, .tsv or .jsonl file, relative to the"
-        " manifest's folder; `${NAME}` is taken from the environment.",
+        description="A .txt (a prompt a line), .csv, .tsv or .jsonl file of prompts; or a picture, video or"
+        " audio to send, also a pattern like photos/*.jpg. Relative to the manifest's folder; `${NAME}` is"
+        " taken from the environment.",
     )
     columns: Columns = Field(
         default_factory=dict,
-        description="What columns of the file are: prompt, id, tags, repeat or params.<name>.",
+        description="What columns of the file are: prompt, id, tags, repeat, params.<name>, or"
+        " file.<name> for the path of a file to send.",
     )
 
 
@@ -196,7 +209,10 @@ class Header(Definition):
         None, description="The manifest's name, part of every job's identity; default: the file's."
     )
     model: Slug | None = Field(None, description="The slug of the model, for instance imagen.")
-    params: Params = Field(default_factory=dict, description="API parameters for every job.")
+    params: Params = Field(
+        default_factory=dict,
+        description="API parameters for every job; `{file: photo.jpg}` sends a file.",
+    )
     vars: Vars = Field(
         default_factory=dict,
         description="Values for `{{name}}`; a job is crossed over those that it refers to.",

@@ -13,6 +13,7 @@ from runner.manifest import catalogue, identity
 from runner.manifest.batch import Batch, ExpansionError, Origin
 from runner.manifest.crossing import Choice, choices, names_in_matrix
 from runner.manifest.definitions import Entry
+from runner.manifest.inputs import UnusableInput, files_in, is_file, names_of
 from runner.manifest.naming import BUILTIN_FIELDS, NamingError, UnknownField
 from runner.manifest.rows import NOTHING, Row
 from runner.manifest.template import Template, TemplateError, fill_value, names_in, plain_text
@@ -43,14 +44,18 @@ class _Request:
 
     def value_of(self, field: str) -> Any:
         """The value of a parameter, column or var, in this order; UnknownField if none."""
-        for names in (self.params, self.row.columns, self.vars):
+        for names in (self.params, self.row.columns, self.vars, self._names_of_file()):
             if field in names:
-                return names[field]
+                return _as_name(names[field])
         raise UnknownField(field)
 
     def known_names(self) -> Iterable[str]:
         """What `value_of` knows."""
-        return {*self.params, *self.row.columns, *self.vars}
+        return {*self.params, *self.row.columns, *self.vars, *self._names_of_file()}
+
+    def _names_of_file(self) -> Mapping[str, str]:
+        file = next(files_in(self.params), None)
+        return names_of(file) if file is not None else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Plan:
             return None
         if not {*header.matrix} <= {"prompt", *self._entry.params} or "{{" in plain_text(params):
             return None
-        if any(catalogue.value_faults(self._model, params)):
+        if any(catalogue.value_faults(self._model, params)) or any(files_in(params)):
             return None
         digest = identity.PromptIdentity(self._batch.name, self._model, params)
         return _QuickPath(params, digest, prefix)
@@ -131,7 +136,7 @@ class Plan:
             for offset, choice in enumerate(self._choices(layers)):
                 request = self._request(layers, choice)
                 self._check(request)
-                yield from self._repeats(request, index + offset)
+                yield from self._repeats(request, index + offset, *self._content_of(request))
         except TemplateError as error:
             raise self._origin.row_error(row.line, str(error)) from None
 
@@ -187,7 +192,7 @@ class Plan:
                 yield f"-{identity.slug(plain_text(value))}"
         for axis, values in layers.matrix.items():
             if axis not in layers.id.names and len(values) > 1:
-                yield f"-{identity.slug(plain_text(params[axis]))}"
+                yield f"-{identity.slug(plain_text(_as_name(params[axis])))}"
 
     def _check(self, request: _Request) -> None:
         params, row = request.params, request.row
@@ -198,6 +203,19 @@ class Plan:
             raise ExpansionError(Problem(file, message, line, column))
         if not params:
             raise self._origin.row_error(row.line, "has neither a prompt nor parameters")
+
+    def _content_of(self, request: _Request) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The parameters with files as what they hold, and the sha256 of each by its name."""
+        if not any(files_in(request.params)):
+            return request.params, NOTHING
+        params, files = {}, dict[str, str]()
+        for name, value in request.params.items():
+            try:
+                params[name] = self._batch.inputs.resolved(value, files)
+            except UnusableInput as error:
+                file, line, column = self._origin_of(request.row, name)
+                raise ExpansionError(Problem(file, str(error), line, column)) from None
+        return params, files
 
     def _origin_of(self, row: Row, name: str) -> tuple[str, int, str]:
         """Where the value of a parameter was written: file, line and key."""
@@ -211,13 +229,15 @@ class Plan:
         section = "matrix" if name in header.matrix else "params"
         return batch.shown, batch.place.line_of((section, name)), f"{section}.{name}"
 
-    def _repeats(self, request: _Request, index: int) -> Iterator[Job]:
-        row, params = request.row, request.params
+    def _repeats(
+        self, request: _Request, index: int, params: Mapping[str, Any], files: Mapping[str, str]
+    ) -> Iterator[Job]:
+        row = request.row
         meta = {**request.vars, **row.meta} if request.vars else row.meta
         tags = tuple(dict.fromkeys((*self._tags, *row.tags))) if row.tags else self._tags
-        source = f"{self._origin.given}:{row.line}"
+        source = row.source or f"{self._origin.given}:{row.line}"
         for repeat in range(row.repeat or self._repeat):
-            id_ = self._id_of(request, repeat)
+            id_ = self._id_of(request, params, repeat)
             builtin = {"id": id_, "model": self._model, "index": index, "repeat": repeat}
             builtin["tag"] = tags[0] if tags else row.columns.get("tag", "untagged")
             output = self._output(request, builtin)
@@ -232,13 +252,14 @@ class Plan:
                 meta,
                 output,
                 source,
+                files,
             )
 
-    def _id_of(self, request: _Request, repeat: int) -> str:
+    def _id_of(self, request: _Request, params: Mapping[str, Any], repeat: int) -> str:
         if request.id is not None:
             return identity.repeat_id(request.id, repeat)
         try:
-            return identity.content_id(self._batch.name, self._model, request.params, repeat)
+            return identity.content_id(self._batch.name, self._model, params, repeat)
         except ValueError:
             raise self._origin.unsendable(request.row.line) from None
 
@@ -257,7 +278,8 @@ class Plan:
             same_as: object = ("output", error.field)
         except NamingError as error:
             message, same_as = str(error), ("output", str(error))
-        message += f" (for the job of {self._origin.given}:{request.row.line})"
+        row = request.row
+        message += f" (for the job of {row.source or f'{self._origin.given}:{row.line}'})"
         line = batch.place.line_of(("output",))
         raise ExpansionError(Problem(batch.shown, message, line, "output"), same_as)
 
@@ -268,9 +290,10 @@ class Plan:
         row = layers.row
         for key, names in self._names_of_entry().items():
             # Not the row's fault: told once for all rows, where the entry says it.
-            if name in names and self._origin.shown != self._batch.shown:
+            if name in names and (row.source or self._origin.shown != self._batch.shown):
                 place = Problem(self._batch.shown, "", self._place.line_of((key,)), key)
-                message += f" (for the row of {self._origin.given}:{row.line})"
+                row_name = row.source or f"{self._origin.given}:{row.line}"
+                message += f" (for the row of {row_name})"
                 return ExpansionError(replace(place, message=message), (place, name))
         return self._origin.row_error(row.line, message)
 
@@ -282,6 +305,11 @@ class Plan:
         }
 
 
+def _as_name(value: Any) -> Any:
+    """A file as names take it: without folder and suffix."""
+    return names_of(value["file"])["stem"] if is_file(value) else value
+
+
 def _id_text(value: Any) -> str:
-    text = plain_text(value)
+    text = plain_text(_as_name(value))
     return text if identity.id_fault(text) is None else identity.slug(text)

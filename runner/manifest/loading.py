@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from runner.job import Job
 from runner.manifest import catalogue
 from runner.manifest.batch import Batch
 from runner.manifest.definitions import Header, name_fault
+from runner.manifest.inputs import InputFiles, Look
+from runner.manifest.inputs import look as look_at
 from runner.manifest.naming import NamingError, OutputTemplate
+from runner.manifest.paths import matches
 from runner.manifest.prompt_file import PromptFile
 from runner.manifest.stream import JobStream
 from runner.manifest.survey import Survey
 from runner.manifest.template import texts_in
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 """Raised whenever the same files come to mean other jobs."""
 
 
@@ -36,13 +39,17 @@ class Manifest:
     notes: tuple[str, ...]
     _batch: Batch = field(repr=False)
     _prompt_files: tuple[PromptFile, ...] = field(repr=False)
+    _patterns: tuple[str, ...] = field(repr=False)
 
     def files(self) -> tuple[Path, ...]:
         """The manifest and every prompt file, each once."""
         return tuple(dict.fromkeys((self.path, *(file.path for file in self._prompt_files))))
 
     def fingerprint(self) -> str:
-        """SHA-256 in hex over the contents of all files: while it is the same, so are the jobs."""
+        """SHA-256 in hex over the contents of all files and what patterns match.
+
+        While it is the same, so are the jobs, but for the contents of the files that they send.
+        """
         whole = hashlib.sha256(f"{_FORMAT_VERSION}\n{self.name}\n".encode())
         for path in self.files():
             try:
@@ -51,15 +58,20 @@ class Manifest:
             except OSError as error:
                 message = f"cannot be read: {error.strerror or error}"
                 raise InputError([Problem(str(path), message)]) from None
+        for pattern in self._patterns:
+            names = matches(self.path.parent, pattern)
+            whole.update("\0".join(names).encode(errors="surrogateescape"))
         return whole.hexdigest()
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self, look: Look = look_at) -> Iterator[Job]:
         """Every job in written order, streamed; InputError lists up to 20 problems.
 
-        It comes after the jobs that are well, so these count only once the stream has ended.
+        It comes after the jobs that are well, so these count only once the stream has ended. `look` is
+        asked for the content of each file that a job sends.
         """
         problems = ProblemList()
-        stream = JobStream(self._batch, self.path, problems)
+        batch = replace(self._batch, inputs=InputFiles(self.path.parent, look))
+        stream = JobStream(batch, self.path, problems)
         for located in _yaml(self.path).items():
             yield from stream.jobs_of(located)
         problems.close()
@@ -78,7 +90,8 @@ def load(path: Path) -> Manifest:
     checking = _HeaderCheck(header, path, file.document, ProblemList())
     batch = checking.batch(survey)
     notes = tuple(survey.notes(header))
-    return Manifest(batch.name, path, header.model or "", notes, batch, survey.files)
+    files = survey.files, survey.patterns
+    return Manifest(batch.name, path, header.model or "", notes, batch, *files)
 
 
 def _header(document: Located, shown: str) -> Header:
@@ -116,7 +129,8 @@ class _HeaderCheck:
         if survey.entries == 0:
             self._fault("is empty; say what is wanted", "prompts")
         self.problems.close()
-        return Batch(name, str(self.path), self.header, self.document.place, output)
+        inputs = InputFiles(self.path.parent, look_at)
+        return Batch(name, str(self.path), self.header, self.document.place, output, inputs)
 
     def _fault(self, message: str, *path: str) -> None:
         line = self.document.place.line_of(path)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from runner.documents import ProblemList, fill_environment, missing_file, open_text
+from runner.documents import ProblemList, missing_file, open_text
 from runner.manifest.definitions import Entry
 from runner.manifest.jsonl import jsonl_rows
+from runner.manifest.paths import path_of
 from runner.manifest.rows import Reading, Row
 from runner.manifest.tables import csv_rows, tsv_rows
 
@@ -26,18 +26,15 @@ class PromptFile:
     @staticmethod
     def locate(folder: Path, text: str) -> PromptFile:
         """The file that an entry of a manifest in `folder` names; ValueError if it cannot be."""
-        given = fill_environment(text, os.environ)
+        path, given = path_of(folder, text)
         try:
-            path = folder / Path(given).expanduser()
-            if given != text and not path.exists() and Path(given).exists():
-                path = Path(given)  # who sets a variable in a shell means the working directory
             if path.suffix.lower() not in _READERS:
                 raise ValueError(f"`{given}` is none of {', '.join(_READERS)}")
             if path.is_dir():
                 raise ValueError(f"`{given}` is a folder, not a file")
             if not path.exists():
                 raise ValueError(f"`{given}`: {missing_file(path)}")
-        except (OSError, RuntimeError) as error:  # a name too long, a home that is not there
+        except OSError as error:  # a name too long
             raise ValueError(f"`{given}` cannot be found: {error}") from None
         return PromptFile(path, str(path), given)
 

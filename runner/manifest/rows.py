@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 from runner.documents import ProblemList, did_you_mean, kind_of
 from runner.errors import Problem
-from runner.manifest.definitions import ROW_TARGETS, Entry, repeat_of, tags_of
+from runner.manifest.definitions import ROW_TARGETS, Entry, parameter_of, repeat_of, tags_of
 
 NOTHING: Mapping[str, Any] = {}
 
 
 class Row(NamedTuple):
-    """One row as an entry asks for it: `columns` can be referred to, `meta` is kept with the job."""
+    """One row as an entry asks for it: `columns` can be referred to, `meta` is kept with the job.
+
+    `source` names the row where it is no line of a file.
+    """
 
     line: int
     prompt: str | None = None
@@ -24,6 +27,7 @@ class Row(NamedTuple):
     params: Mapping[str, Any] = NOTHING
     columns: Mapping[str, Any] = NOTHING
     meta: Mapping[str, Any] = NOTHING
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,12 @@ class Reading:
         self.problems.add(Problem(self.shown, message, line, column))
 
     def target_of(self, column: str) -> str | None:
-        """What a column is: prompt, id, tags, repeat, params, params.<name>, or None: metadata."""
+        """What a column is: prompt, id, tags, repeat, params, params.<name>, file.<name>; None: metadata."""
         entry = self.entry
         mapped = entry.columns.get(column)
         if mapped:
             return mapped
-        own = column in ROW_TARGETS or (column.startswith("params.") and len(column) > 7)
+        own = column in ROW_TARGETS or parameter_of(column) is not None
         taken = column in entry.columns.values() and column != "tags"
         replaced = (column == "prompt" and entry.prompt is not None) or (
             column == "id" and entry.id is not None
@@ -63,12 +67,13 @@ class Reading:
                 value = cells.get(column)
                 if column not in cells or (value is None and not target.startswith("params.")):
                     continue
+                name = parameter_of(target)
                 if target == "tags":
                     tags += tags_of(value)
                 elif target == "params":
                     params = {**_object(value), **params}
-                elif target.startswith("params."):
-                    params[target[7:]] = value
+                elif name is not None:
+                    params[name] = value if target.startswith("params.") else {"file": _text(value)}
                 else:
                     found[target] = _CHECKS[target](value)
         except ValueError as error:

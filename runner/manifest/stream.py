@@ -14,6 +14,8 @@ from runner.job import Job
 from runner.manifest.batch import Batch, ExpansionError, Origin
 from runner.manifest.definitions import Entry
 from runner.manifest.expansion import Plan
+from runner.manifest.inputs import is_file, is_prompt_file, names_of, parameter_for
+from runner.manifest.paths import is_pattern, matches, no_match
 from runner.manifest.prompt_file import PromptFile
 from runner.manifest.rows import Row
 
@@ -41,11 +43,13 @@ class JobStream:
         if entry is None:
             return
         try:
-            if entry.file is None:
+            if (pattern := self._pattern_of(entry)) is not None:
+                yield from self._input_jobs(entry, located.place, *pattern)
+            elif entry.file is not None:
+                yield from self._file_jobs(entry, located.place, entry.file)
+            else:
                 plan = Plan(self._batch, entry, located.place, self._origin)
                 yield from self._row_jobs(plan, Row(located.place.line, entry.prompt, entry.id))
-            else:
-                yield from self._file_jobs(entry, located.place, entry.file)
         except ExpansionError as error:
             self._problems.add(error.problem, error.same_as)
         except InputError as error:
@@ -66,6 +70,37 @@ class JobStream:
             yield from self._row_jobs(plan, row)
         if empty and len(self._problems) == 0:
             self._problems.add(Problem(prompts.shown, "holds no prompts"))
+
+    def _pattern_of(self, entry: Entry) -> tuple[str, str] | None:
+        """The parameter that takes the files of an entry and the pattern or file that names them."""
+        if entry.file is not None and not is_prompt_file(entry.file):
+            return parameter_for(entry.file), entry.file
+        for name, value in entry.params.items():
+            if is_file(value) and is_pattern(self._folder, value["file"]):
+                return name, value["file"]
+        return None
+
+    def _input_jobs(self, entry: Entry, place: Place, name: str, pattern: str) -> Iterator[Job]:
+        """A job for each file that matches; without a pattern there is the one."""
+        path = ("file",) if entry.file is not None else ("params", name)
+        files = [pattern]
+        try:
+            if is_pattern(self._folder, pattern):
+                files = matches(self._folder, pattern)
+                if not files:
+                    raise ValueError(no_match(self._folder, pattern))
+        except ValueError as error:
+            problem = Problem(self._batch.shown, str(error), place.line_of(path), ".".join(path))
+            self._problems.add(problem)
+            return
+        plan = Plan(self._batch, entry, place, self._origin)
+        for file in files:
+            names = names_of(file)
+            params = {name: {"file": file}}
+            line = place.line_of(path)
+            yield from self._row_jobs(
+                plan, Row(line, params=params, columns=names, meta=names, source=file)
+            )
 
     def _row_jobs(self, plan: Plan, row: Row) -> Iterator[Job]:
         try:
@@ -89,10 +124,32 @@ class JobStream:
             found = validation_problems(error, Entry, self._batch.shown, place)
             self._problems.extend(_explain_colon(problem, value) for problem in found)
             return None
-        fault = _entry_fault(entry)
+        fault = _entry_fault(entry) or self._input_fault(entry)
         if fault is not None:
             self._fault(place, *fault)
         return None if fault else entry
+
+    def _input_fault(self, entry: Entry) -> tuple[str, str | None] | None:
+        """What is wrong with the files to send that an entry names: message and key."""
+        patterns = [
+            name
+            for name, value in entry.params.items()
+            if is_file(value) and is_pattern(self._folder, value["file"])
+        ]
+        if len(patterns) > 1:
+            return f"`{patterns[0]}` and `{patterns[1]}` both have a pattern; one can", "params"
+        if entry.file is None:
+            return None
+        if is_prompt_file(entry.file):
+            one = "a pattern cannot be crossed with a file of prompts"
+            return (one, "params") if patterns else None
+        name = parameter_for(entry.file)
+        if entry.columns:
+            named = f"`params: {{init_image: {{file: {entry.file}}}}}`"
+            return f"`columns` describe a file of prompts; {named} names the parameter", "columns"
+        if name in entry.params or patterns:
+            return f"`file` is the parameter `{name}`, and `params` has its own", "file"
+        return None
 
     def _fault(self, place: Place, message: str, key: str | None = None) -> None:
         line = place.line_of((key,)) if key else place.line

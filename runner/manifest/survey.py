@@ -9,6 +9,8 @@ from runner.documents import Located, ProblemList
 from runner.errors import Problem
 from runner.manifest.catalogue import misspelt_model_note
 from runner.manifest.definitions import Header
+from runner.manifest.inputs import is_file, is_prompt_file
+from runner.manifest.paths import is_pattern
 from runner.manifest.prompt_file import PromptFile
 
 _LONG_LIST = 5_000
@@ -22,6 +24,7 @@ class Survey:
         self._path = path
         self._files: dict[str, PromptFile] = {}
         self._models: dict[str, None] = {}
+        self._patterns: dict[str, None] = {}
         self.entries = 0
         self.line_without_model: int | None = None
         self.problems = ProblemList()
@@ -30,6 +33,11 @@ class Survey:
     def files(self) -> tuple[PromptFile, ...]:
         """Every prompt file, each once, in the order of the entries."""
         return tuple(self._files.values())
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Every pattern of files to send, each once, in the order of the entries."""
+        return tuple(self._patterns)
 
     def see(self, located: Located) -> None:
         """Takes notice of one entry."""
@@ -40,8 +48,14 @@ class Survey:
             self.line_without_model = self.line_without_model or located.place.line
         elif isinstance(model, str) and len(self._models) < _MOST_NOTED_MODELS:
             self._models[model] = None
-        file = entry.get("file")
-        if isinstance(file, str) and file not in self._files:
+        file, params = entry.get("file"), entry.get("params")
+        inputs = [*params.values()] if isinstance(params, dict) else []
+        if isinstance(file, str) and not is_prompt_file(file):
+            inputs.append({"file": file})
+        for value in inputs:
+            if is_file(value) and is_pattern(self._path.parent, value["file"]):
+                self._patterns[value["file"]] = None
+        if isinstance(file, str) and is_prompt_file(file) and file not in self._files:
             try:
                 self._files[file] = PromptFile.locate(self._path.parent, file)
             except ValueError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from runner.documents import scalar_of
+from runner.manifest.definitions import parameter_of
 from runner.manifest.rows import Reading, Row
 
 _MOST_CELL_CHARACTERS = 10_000_000
@@ -74,7 +75,7 @@ def _header_fault(
     twice = [name for i, name in enumerate(header) if name and name in header[:i]]
     message = f"the column `{twice[0]}` is there twice" if twice else reading.column_fault(header)
     found = targets.values()
-    wanted = any(target == "prompt" or target.startswith("params.") for target in found)
+    wanted = any(target == "prompt" or parameter_of(target) for target in found)
     if message is None and reading.prompt_needed and not wanted:
         near = next((name for name in header if name.casefold() == "prompt"), "<column>")
         message = f"has no column `prompt`; name one with `columns: {{{near}: prompt}}`"

@@ -65,6 +65,11 @@ class AddressRules:
         return self._api_host == "localhost" or self._api_host.endswith(".localhost")
 
 
+def is_loopback(origin: str) -> bool:
+    """Whether an origin is on this machine."""
+    return AddressRules(origin)._api_is_loopback()
+
+
 def is_public(address: Address) -> bool:
     """Whether everybody on the internet means the same host by this address."""
     if isinstance(address, IPv6Address):

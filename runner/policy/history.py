@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from runner.references import could_be, digested
+
 ENVELOPES = ("data", "items", "results", "requests", "rows")
 TIME_FIELDS = ("model_created", "created_at", "timestamp")
 DATE_LENGTH = len("2026-10-15")
@@ -25,7 +27,7 @@ NEARBY_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: `created` in epoch seconds of the server's clock, `body` the inputs as sent."""
+    """One row: `created` in epoch seconds of the server's clock, `body` the inputs as sent, digested."""
 
     request_id: str
     model: str | None
@@ -93,7 +95,7 @@ def row_of(value: Any) -> Row | None:
         model=model if isinstance(model, str) else None,
         status=str(value.get("model_status") or value.get("status") or "").upper(),
         created=_time_of(value),
-        body=body if isinstance(body, dict) else None,
+        body=digested(body) if isinstance(body, dict) else None,
         url=url if isinstance(url, str) and url else None,
         cost=float(cost) if is_number and cost is not None else None,
         error=error if isinstance(error, str) else json.dumps(error) if error else "",
@@ -203,7 +205,7 @@ def _might_be(row: Row, doubt: Doubt) -> bool:
     # A server may add its defaults to what was sent.
     own = _plain(doubt.body)
     theirs = _plain(row.body)
-    return all(name in theirs and theirs[name] == value for name, value in own.items())
+    return all(name in theirs and could_be(value, theirs[name]) for name, value in own.items())
 
 
 def _time_of(value: dict[str, Any]) -> float | None:

@@ -17,7 +17,6 @@ from runner.events import Observer
 from runner.governor import Governor
 from runner.job import State, StepResult
 from runner.ledger import Event, Ledger, Record
-from runner.ledger.records import compact
 from runner.policy.history import (
     TOLERANCE_S,
     Doubt,
@@ -27,6 +26,7 @@ from runner.policy.history import (
 )
 from runner.policy.verdict import Meaning, judge_failure
 from runner.reconciler.archive import Archive, View
+from runner.reconciler.recognition import recognise
 from runner.reconciler.rules import DoubtRules, Resolved
 
 FIRST_LOOK_S = 5.0
@@ -118,9 +118,12 @@ class Reconciler:
         view = await self._archive.view(model, since - LOOK_BACK_S)
         sending |= await self._ledger.submitting_bodies()
         known = await self._ledger.known_ids({row.request_id for row in view.rows})
+        known_again = await recognise(self._ledger, records, view.rows, sending)
+        view.rows = known_again.rows
         # A request of the same body that is just being sent has a row and no id yet: it is not ours to take.
-        clear = [r for r in records if (r.model, compact(r.params)) not in sending]
-        doubts = {r.key: self._doubt(r, view.skew_s) for r in clear}
+        doubts = {
+            r.key: self._doubt(r, known_again.bodies[r.key], view.skew_s) for r in known_again.clear
+        }
         matching = match(list(doubts.values()), view.rows, known)
         known |= {row.request_id for row in matching.adopted.values()}
         resolved: list[Resolved] = []
@@ -139,9 +142,9 @@ class Reconciler:
                 self._look_later(record, view.usable, busy=doubt is None)
         return resolved
 
-    def _doubt(self, record: Record, skew_s: float) -> Doubt:
+    def _doubt(self, record: Record, body: Any, skew_s: float) -> Doubt:
         since = (record.submitted_at or 0.0) + skew_s
-        return Doubt(record.key, record.model, record.params, since, since + self._rules.timeout_s)
+        return Doubt(record.key, record.model, body, since, since + self._rules.timeout_s)
 
     async def _why_absent(
         self, record: Record, doubt: Doubt | None, view: View, known: set[str], shown: bool

@@ -21,6 +21,7 @@ _IMAGEN_VALUES: Mapping[str, tuple[str, ...]] = {
         "BLOCK_ONLY_HIGH",
     ),
 }
+_NEED_IMAGE = ("bg-removal", "background-removal")
 _TEXT_SLUGS = ("llm", "gpt", "chat")
 _MAX_FILES = 8
 _LONGEST_RATIO = 4.0
@@ -36,6 +37,8 @@ def refuse_model(model: str) -> tuple[int, str] | None:
 
 def refuse_params(model: str, params: Mapping[str, Any]) -> tuple[int, str] | None:
     """Why a body is refused; most models accept any."""
+    if model.startswith(_NEED_IMAGE) and not isinstance(params.get("image"), str):
+        return 400, "Missing required parameter: image"
     if model != "imagen":
         return None
     prompt = params.get("prompt")

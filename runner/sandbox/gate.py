@@ -11,7 +11,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from runner.sandbox import history, media, polls, submit
+from runner.sandbox import history, media, polls, submit, uploads
 from runner.sandbox.answers import (
     auth_error,
     error_answer,
@@ -54,6 +54,10 @@ def way_of(path: str) -> Way:
             return Way("result", polls.result, (request_id,), rate="poll")
         case ["v2", model] if model:
             return Way("submit", submit.submit, (model,), verb="POST", rate="submit")
+        case ["upload-asset"]:
+            return Way("upload", uploads.take, verb="POST", rate="submit")
+        case ["uploads", token, name]:
+            return Way("upload-media", uploads.serve, (token, name), needs_key=False)
         case ["v1", "get-user-credits"]:
             return Way("credits", _credits)
         case ["inference-request", "request-history"]:
@@ -71,7 +75,7 @@ def way_of(path: str) -> Way:
 
 async def lead(simulation: Simulation, request: Request, way: Way) -> web.StreamResponse:
     """Take a request to its route, unless something on the way stops it."""
-    if way.name == "media" and _carries_key(request):
+    if way.name in ("media", "upload-media") and _carries_key(request):
         simulation.log.key_leaks.append(f"{request.method} {request.path}")
     if not _verb_fits(request.method, way):
         return html_answer(405, "Method Not Allowed")
@@ -98,7 +102,7 @@ def _carries_key(request: Request) -> bool:
 def _verb_fits(method: str, way: Way) -> bool:
     if way.name == "unknown":
         return True
-    return method == way.verb or (way.name == "media" and method == "HEAD")
+    return method == way.verb or (way.name.endswith("media") and method == "HEAD")
 
 
 def _key_refusal(options: Options, request: Request) -> str | None:

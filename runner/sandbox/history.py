@@ -19,6 +19,7 @@ from runner.sandbox.simulation import Simulation
 
 _MAX_DAYS = 31
 _DEFAULT_DAYS = 7
+_CUT_AT = 100
 _STATUSES = ("COMPLETED", "FAILED", "PENDING")
 _SORTS = ("model_created", "model_name", "credits_deduction")
 
@@ -153,12 +154,13 @@ def _row(simulation: Simulation, record: Accepted, n: int) -> dict[str, Any]:
     urls = results.file_urls(record, simulation.origin) if status == "COMPLETED" else []
     finished = status != "PENDING"
     as_text = "history-string" in record.markers
+    body = _cut(record.body) if "history-cut" in record.markers else record.body
     row = {
         "request_id": record.request_id,
         "model_name": record.model,
         "model_status": status,
         "credits_deduction": record.charged(now),
-        "request_body": json.dumps(record.body) if as_text else record.body,
+        "request_body": json.dumps(body) if as_text else body,
         "generation_url": urls[n] if n < len(urls) else None,
         "latency_ms": round((record.finished_at - record.time) * 1000) if finished else None,
         "model_created": datetime.fromtimestamp(record.time, UTC).isoformat(),
@@ -167,3 +169,12 @@ def _row(simulation: Simulation, record: Accepted, n: int) -> dict[str, Any]:
     if "history-no-time" in record.markers:
         del row["model_created"]
     return row
+
+
+def _cut(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value[:_CUT_AT] + "…"
+        if isinstance(value, str) and value.startswith("data:")
+        else value
+        for name, value in body.items()
+    }

@@ -77,7 +77,18 @@ MARKERS: Final[Mapping[str, str]] = {
     "media-truncated": "the connection closes halfway through the file, every time",
     "media-truncated-once": "the connection closes halfway through the file, the first time",
     "media-wrong-type": "a whole file labelled text/plain",
+    # How an upload is answered; the marker stands in the file's own bytes.
+    "upload-401": "the upload is answered 401",
+    "upload-404": "the upload is answered 404",
+    "upload-413": "the upload is answered 413, the file is too large",
+    "upload-429": "the first upload of this content is answered 429",
+    "upload-500": "every upload of this content is answered 500",
+    "upload-500-once": "the first upload of this content is answered 500",
+    "upload-lost-once": "the first upload of this content is taken, but never answered",
+    "upload-no-url": "the upload is answered 200 without an address",
+    "upload-gone-once": "the first address of this content leads nowhere",
     # How the request history tells of it.
+    "history-cut": "the history's row has its data URLs cut short",
     "history-hidden": "the history never lists the request",
     "history-no-time": "the history's row has no time",
     "history-string": "the history's row has its request_body as a JSON string",
@@ -92,7 +103,7 @@ def find_markers(raw: bytes, body: Mapping[str, Any]) -> frozenset[str]:
     if b"[[" not in raw:
         return frozenset()
     return frozenset(
-        name for text in _texts(body) for name in _MARKER.findall(text) if name in MARKERS
+        name for text in texts(body) for name in _MARKER.findall(text) if name in MARKERS
     )
 
 
@@ -118,12 +129,13 @@ def body_key(model: str, body: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _texts(value: object) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
+    """Every text in a body, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():
-            yield from _texts(part)
+            yield from texts(part)
     elif isinstance(value, list):
         for part in value:
-            yield from _texts(part)
+            yield from texts(part)

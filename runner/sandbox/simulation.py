@@ -17,6 +17,7 @@ from runner.sandbox.options import Options
 from runner.sandbox.rate import SlidingWindow, Window, reset_text
 from runner.sandbox.requestlog import RequestLog
 from runner.sandbox.studio import Studio
+from runner.sandbox.vault import Vault
 
 
 class Simulation:
@@ -33,6 +34,7 @@ class Simulation:
         self.api_window = window(options.rpm, options.window_s)
         self.history_window = window(options.history_rpm, options.window_s)
         self.studio = Studio(options.picture_px)
+        self.vault = Vault()
         self.origin = ""
         self.fetches: Counter[tuple[str, int]] = Counter()
         self._clock = clock
@@ -71,4 +73,5 @@ class Simulation:
     def close(self) -> None:
         """Let go of thread and file."""
         self.studio.close()
+        self.vault.close()
         self.journal.close()

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from runner.sandbox import catalogue
+from runner.sandbox import catalogue, uploads
 from runner.sandbox.answers import (
     auth_error,
     drop,
@@ -168,8 +168,10 @@ def _refused(simulation: Simulation, request: Request, fault: PostFault) -> web.
 def _accept(simulation: Simulation, post: _Post, now: float) -> Accepted:
     started_at, finished_at = simulation.schedule.plan(now, post.rng)
     outcome: Outcome = "completed"
-    error = None
-    if "block" in post.markers:
+    error = uploads.unusable_input(simulation, post.body)
+    if error is not None:
+        outcome = "failed"
+    elif "block" in post.markers:
         outcome, error = "blocked", post.rng.choice(_BLOCKS)
     elif post.markers & {"fail", "fail-key-echo"}:
         outcome, error = "failed", post.rng.choice(_FAILURES)
