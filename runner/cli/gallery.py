@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +15,6 @@ from runner.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from runner.assembly.session import Workplace
-    from runner.ledger import Ledger
-    from runner.report.gallery import Scope
 
 DEFAULT_PORT = 8788
 LOOPBACK = "127.0.0.1"
@@ -63,6 +59,7 @@ def gallery_command(
 
 
 async def _gallery(paths: tuple[Path, ...], place: Place, show: bool) -> int:
+    from runner.assembly.gallery import scope_of
     from runner.assembly.session import reading_ledger, workplace
     from runner.report.gallery import write_gallery
 
@@ -87,6 +84,7 @@ async def _gallery(paths: tuple[Path, ...], place: Place, show: bool) -> int:
 
 
 async def _serve(paths: tuple[Path, ...], place: Place, show: bool, host: str, port: int) -> int:
+    from runner.assembly.gallery import scope_of
     from runner.assembly.session import reading_ledger, workplace
     from runner.cli.gallery_server import serve
 
@@ -101,32 +99,6 @@ async def _serve(paths: tuple[Path, ...], place: Place, show: bool, host: str, p
 def _check_ledger(at: Workplace) -> None:
     if not at.ledger.exists():
         raise UsageError(f"no ledger at {at.ledger} yet; `runner run MANIFEST` makes one")
-
-
-async def scope_of(ledger: Ledger, at: Workplace, paths: tuple[Path, ...] = ()) -> Scope:
-    """What a gallery of these manifests (all in the output folder when none) shows."""
-    from runner.assembly.session import SIMULATED_FACT, check_known, manifest_names, shell
-    from runner.ledger.reading import manifest_names as known_names
-    from runner.ledger.showing import manifest_places
-    from runner.report.gallery import Scope
-
-    if paths:
-        check_known(paths, await known_names(ledger), at.ledger)
-    names = manifest_names(paths)
-    places = [each for each in await manifest_places(ledger) if not names or each.name in names]
-    # `run` needs its manifests named even where the others take all of them.
-    arguments = shell(paths) if paths else shell([_from_here(place.path) for place in places])
-    options = at.options
-    if at.simulated and "--sandbox" not in shlex.split(options):
-        options = f"{options} --sandbox".strip()
-    simulated = at.simulated or await ledger.fact(SIMULATED_FACT) == "yes"
-    return Scope(at.output, names, arguments, options, simulated)
-
-
-def _from_here(path: str) -> Path:
-    """A path as one would type it: relative where it is below the working directory."""
-    here = Path.cwd()
-    return Path(os.path.relpath(path, here)) if Path(path).is_relative_to(here) else Path(path)
 
 
 class _Bar:

@@ -107,7 +107,7 @@ def _make(output: Path, file: SavedFile) -> Thumbnail | None:
             small = ImageOps.exif_transpose(image)
             keeps_alpha = "A" in small.getbands() or "transparency" in small.info
             small = small.convert("RGBA" if keeps_alpha else "RGB")
-            small.thumbnail(BOX_PIXELS, Image.Resampling.BICUBIC, reducing_gap=2.0)
+            small.thumbnail(BOX_PIXELS, Image.Resampling.BILINEAR, reducing_gap=2.0)
             colour = _average(small)
             digits = (file.sha256 or "")[:_DIGITS]
             path = FOLDER / digits[:2] / f"{digits}-{width}x{height}-{colour}.webp"
@@ -135,7 +135,7 @@ def _save(image: object, target: Path) -> None:
     # A name of this process's own: another may be making the same one.
     part = target.with_suffix(f".{os.getpid()}.part")
     try:
-        image.save(part, "WEBP", quality=QUALITY, method=2)
+        image.save(part, "WEBP", quality=QUALITY, method=0)
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)

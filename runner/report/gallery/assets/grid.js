@@ -18,13 +18,32 @@ function axisFields() {
 function chooseAxes() {
   const known = axisFields();
   const isKnown = (field) => known.includes(field);
-  if (!isKnown(view.x)) {
-    view.x = known.find((field) => field !== view.y && fields().get(field).size <= 12 && field !== "line") ?? known[0] ?? "";
-  }
-  if (!isKnown(view.y) || view.y === view.x) {
-    view.y = ["line", "params.prompt", ...known].find((field) => isKnown(field) && field !== view.x) ?? "";
-  }
+  if (!isKnown(view.x) || !isKnown(view.y) || view.x === view.y) [view.x, view.y] = bestAxes(known);
   if (view.z && (!isKnown(view.z) || view.z === view.x || view.z === view.y)) view.z = "";
+}
+
+/** The two fields whose grid has the fewest empty cells and shows the most jobs, few to a cell. */
+function bestAxes(known) {
+  const jobs = [...store.jobs.values()].slice(0, 3000);
+  let best = ["", ""], most = 0;
+  for (const x of known.filter((field) => fields().get(field).size <= 12).slice(0, 8)) {
+    for (const y of known.slice(0, 12)) {
+      if (x === y || fields().get(x).size > fields().get(y).size) continue;
+      const cells = new Set(), xs = new Set(), ys = new Set();
+      let shown = 0;
+      for (const job of jobs) {
+        const [[first], [second]] = [valuesOf(job, x), valuesOf(job, y)];
+        if (first === undefined || second === undefined) continue;
+        shown += 1;
+        cells.add(`${first}\n${second}`);
+        xs.add(first);
+        ys.add(second);
+      }
+      const score = cells.size ** 2 / (xs.size * ys.size) / jobs.length;
+      if (xs.size > 1 && ys.size > 1 && score > most * 1.001) [best, most] = [[x, y], score];
+    }
+  }
+  return best;
 }
 
 /** What the prompts of one entry have in common, the rest as …. */
@@ -79,7 +98,8 @@ const axesKey = () => [view.x, view.y, view.z, view.tab].join("\n");
 
 function tabValues(items) {
   if (!view.z) { view.tab = ""; return []; }
-  const there = new Set(items.flatMap((item) => valuesOf(item.job, view.z)));
+  const isInGrid = ({ job }) => valuesOf(job, view.x).length && valuesOf(job, view.y).length;
+  const there = new Set(items.filter(isInGrid).flatMap((item) => valuesOf(item.job, view.z)));
   const values = [...fields().get(view.z).keys()].filter((value) => there.has(value));
   if (!values.includes(view.tab)) view.tab = values[0] ?? "";
   return values;
@@ -169,7 +189,7 @@ function layoutGrid() {
   grid.cellWidth = cell;
   grid.cellHeight = Math.round(cell / aspect);
   const header = h("div", { className: "plot-head", role: "row", "aria-rowindex": 1 },
-    h("span", { className: "corner", role: "columnheader" }, h("span", {}, `${labelOf(view.x)} →`), h("span", {}, `${labelOf(view.y)} ↓`)));
+    h("span", { className: "corner", role: "columnheader" }, h("span", {}, `→ ${labelOf(view.x)}`), h("span", {}, `↓ ${labelOf(view.y)}`)));
   for (const x of grid.xs) header.append(h("span", { className: "column", role: "columnheader", title: valueLabel(view.x, x) }, valueLabel(view.x, x)));
   grid.rows.clear();
   grid.inner.replaceChildren(header, h("div", { className: "plot-body", role: "rowgroup" }));

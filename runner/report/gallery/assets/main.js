@@ -66,11 +66,11 @@ wireToolbar();
 readAddress();
 drawOverview();
 drawControls();
-let lastWidth = 0;
+let lastWidth = control("view").clientWidth;
 new ResizeObserver(() => {
   const width = control("view").clientWidth;
   // Behind an open result the scroll bar is gone, and comes back.
-  if (width !== lastWidth && store.items.length && !lightbox.element.open) { lastWidth = width; refresh(); }
+  if (width !== lastWidth && store.items.length && !lightbox.element.open) { lastWidth = width; refresh(false); }
 }).observe(control("view"));
 window.addEventListener("hashchange", () => { readAddress(); refresh(); });
 if (head.chunks.length) loadChunk(0); else announce();

@@ -40,6 +40,9 @@ function removableChip(text, remove) {
   return chip;
 }
 
+// States have chips of their own, prompts are searched.
+const NOT_TICKED = new Set(["state", "line", "params.prompt"]);
+
 function drawFilters() {
   const panel = control("filters");
   panel.hidden = control("filter-toggle").getAttribute("aria-expanded") !== "true";
@@ -47,7 +50,7 @@ function drawFilters() {
   control("filter-count").textContent = active;
   control("filter-count").hidden = !active;
   if (panel.hidden) return;
-  const groups = [...fields()].filter(([field, values]) => field !== "line" && values.size <= MOST_CHOICES)
+  const groups = [...fields()].filter(([field, values]) => !NOT_TICKED.has(field) && values.size <= MOST_CHOICES)
     .map(([field, values]) => h("fieldset", {}, h("legend", {}, labelOf(field)), ...[...values].map(([value, amount]) => choiceChip(field, value, amount))));
   const clear = h("button", { type: "button", className: "link", "data-key": "clear" }, "Clear all");
   clear.addEventListener("click", () => { view.filters.clear(); view.cause = null; view.search = ""; refresh(); });
@@ -115,7 +118,11 @@ function wireToolbar() {
   for (const tab of document.querySelectorAll(".views [role=tab]")) {
     tab.addEventListener("click", () => { view.mode = tab.dataset.mode; refresh(); });
   }
-  control("search").addEventListener("input", () => { view.search = control("search").value; refresh(); });
+  control("search").addEventListener("input", () => {
+    view.search = control("search").value;
+    if (view.mode === "attention") view.mode = "sheet";
+    refresh();
+  });
   control("search").addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" && view.mode === "sheet") { event.preventDefault(); focusTile(sheet.active); }
   });
