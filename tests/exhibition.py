@@ -8,6 +8,7 @@ import io
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,10 @@ from runner.ledger import Event, Ledger, Planning, Source
 
 BEGAN = 1_790_000_000.0
 HOUR_S = 3600.0
-TRAP = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)> \u2028 \"q\" 'a' {{x}} ${Y}"
+TRAP = (
+    "</script><script>document.title='taken'</script><img src=x onerror=alert(1)> "
+    "\u2028 \"q\" 'a' \\ {{x}} ${Y}"
+)
 _SHAPES = {"1:1": (320, 320), "16:9": (480, 270), "3:4": (270, 360)}
 
 
@@ -35,6 +39,7 @@ class Exhibit:
     cost: float | None = 0.04
 
 
+@cache
 def picture(number: int, size: tuple[int, int] = (320, 320)) -> bytes:
     """A small picture that is like no other: dunes under a sun."""
     rng = Random(number)
@@ -96,19 +101,28 @@ def a_night() -> list[Exhibit]:
                 data = ((name, picture(number, size), "image/jpeg"),)
                 shown.append(Exhibit(made, files=data, cost=0.04 + number / 1000))
     at = len(shown)
+    poem, video = b"The mist <b>lifts</b>.", b"\0\0\0\x18ftypmp42" + bytes(64)
+    saved = (
+        ("a café at noon", "flux", "odd #1 100%?.jpg", picture(90), "image/jpeg"),
+        (TRAP, "imagen", "trap.jpg", picture(91), "image/jpeg"),
+        ("a poem of mist", "claude", "poem.txt", poem, "text/plain"),
+        ("a bell", "tts", "bell.wav", sound(), "audio/wav"),
+        ("a wave", "veo", "wave.mp4", video, "video/mp4"),
+        ("a lost one", "imagen", "gone.jpg", b"", "image/jpeg"),
+    )
     shown += [
-        Exhibit(job(at, "a café at noon", model="flux"), files=(("night/odd #1 100%?.jpg", picture(90), "image/jpeg"),)),
-        Exhibit(job(at + 1, TRAP), files=(("night/trap.jpg", picture(91), "image/jpeg"),)),
-        Exhibit(job(at + 2, "a poem of mist", model="claude"), files=(("night/poem.txt", b"The mist <b>lifts</b>.", "text/plain"),)),
-        Exhibit(job(at + 3, "a bell", model="tts"), files=(("night/bell.wav", sound(), "audio/wav"),)),
-        Exhibit(job(at + 4, "a wave", model="veo"), files=(("night/wave.mp4", b"\0\0\0\x18ftypmp42" + bytes(64), "video/mp4"),)),
-        Exhibit(job(at + 5, "a lost one"), files=(("night/gone.jpg", b"", "image/jpeg"),)),
+        Exhibit(job(at + n, prompt, model=model), files=((f"night/{name}", data, content_type),))
+        for n, (prompt, model, name, data, content_type) in enumerate(saved)
+    ]
+    shown += [
         Exhibit(job(at + 6, "a broken one"), State.FAILED, error="the model ran out of memory"),
-        Exhibit(job(at + 7, "another broken one"), State.FAILED, error="the model ran out of memory"),
+        Exhibit(
+            job(at + 7, "another broken one"), State.FAILED, error="the model ran out of memory"
+        ),
         Exhibit(job(at + 8, "a third broken one"), State.FAILED, error="<b>upstream</b> timed out"),
         Exhibit(job(at + 9, "a doubtful one"), State.IN_DOUBT, error="no answer came"),
         Exhibit(job(at + 10, "a waiting one", params={"aspect_ratio": "16:9"}), State.PENDING),
-    ]  # fmt: skip
+    ]
     return shown
 
 

@@ -89,8 +89,7 @@ class GalleryServer:
         live = {"attempt": snapshot.cursor.attempt, "job": snapshot.cursor.job}
         text = await anyio.to_thread.run_sync(render_page, {**snapshot.head, "live": live})
         headers = {"Cache-Control": "no-store"}
-        body = text.encode("utf-8", "backslashreplace")
-        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+        return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
 
     async def _current(self) -> Snapshot:
         """The last snapshot, or a new one where much has happened since."""
@@ -172,7 +171,7 @@ class GalleryServer:
                 encode_jobs, page, self._scope.output, self._thumbnails, self.closing.is_set
             )
             data = f'{{"rows":[{",".join(rows)}],"totals":{counted}}}'
-            yield f"event: rows\ndata: {data}\n\n".encode("utf-8", "backslashreplace")
+            yield f"event: rows\ndata: {data}\n\n".encode()
         yield f"id: {now.attempt}.{now.job}\nevent: seen\ndata: \n\n".encode()
 
 

@@ -22,6 +22,8 @@ from runner.report.summary import NEEDS, states_json
 # A page of more jobs takes a browser's memory and its reader's patience.
 MOST_JOBS = 50_000
 CHUNK_JOBS = 1_000
+# The first pictures are there before the rest has come.
+FIRST_CHUNK_JOBS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,13 @@ async def take_snapshot(
         unmade += left
         done += len(page)
         progress(done, len(keys))
-        while len(rows) >= CHUNK_JOBS or (rows and done >= len(keys)):
-            data = script(rows[:CHUNK_JOBS])
+        while rows:
+            size = CHUNK_JOBS if chunks else FIRST_CHUNK_JOBS
+            if len(rows) < size and done < len(keys):
+                break
+            data = script(rows[:size])
             chunks[f"{hashlib.sha256(data).hexdigest()[:16]}.js"] = data
-            del rows[:CHUNK_JOBS]
+            del rows[:size]
     head = {
         "manifests": names,
         "simulated": scope.simulated,

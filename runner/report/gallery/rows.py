@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from runner.report.gallery.thumbnails import Thumbnails
 
 # A page from disk cannot read files: what a text result says comes with its row, up to here.
 LONGEST_TEXT = 4_000
+# What could end an element or a line of a script; and half a character, which no file can hold.
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _TEXTS = ("text/", "application/json", "application/xml")
 
 
@@ -44,9 +47,7 @@ def row_of(job: Listed, output: Path, thumbnails: Thumbnails) -> dict[str, Any]:
 def encode(value: Any) -> str:
     """JSON that is harmless wherever a page holds it: inside an element, inside a script."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def script(rows: Iterable[str]) -> bytes:
@@ -54,8 +55,7 @@ def script(rows: Iterable[str]) -> bytes:
     # As a text to be parsed, which is quicker than a literal and gives `__proto__` no meaning.
     text = ",".join(rows).replace("\\", "\\\\").replace("'", "\\'")
     text = f"galleryRows(JSON.parse('[{text}]'));\n"
-    # Half a character has no bytes; its escape means the same.
-    return text.encode("utf-8", "backslashreplace")
+    return text.encode()
 
 
 def _source(source: str) -> str:

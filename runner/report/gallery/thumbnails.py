@@ -101,9 +101,10 @@ def _make(output: Path, file: SavedFile) -> Thumbnail | None:
             warnings.simplefilter("ignore")
             if image.width * image.height > DECODE_LIMIT_PIXELS:
                 return None
-            image.draft("RGB", BOX_PIXELS)
             turned = image.getexif().get(0x0112, 1) >= 5
             width, height = image.size[::-1] if turned else image.size
+            # A JPEG is decoded no larger than it is needed, and says so of its size.
+            image.draft("RGB", BOX_PIXELS)
             small = ImageOps.exif_transpose(image)
             keeps_alpha = "A" in small.getbands() or "transparency" in small.info
             small = small.convert("RGBA" if keeps_alpha else "RGB")

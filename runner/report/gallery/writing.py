@@ -52,7 +52,7 @@ def _write(output: Path, snapshot: Snapshot) -> Path:
             (folder / name).touch()
         else:
             _put(folder / name, data)
-    _put(page, render_page(snapshot.head).encode("utf-8", "backslashreplace"))
+    _put(page, render_page(snapshot.head).encode())
     now_s = page.stat().st_mtime
     for path in folder.iterdir():
         if path.name not in snapshot.chunks and now_s - path.stat().st_mtime > YOUNG_S:

@@ -9,8 +9,6 @@ const view = {
 const FIXED_FIELDS = ["state", "manifest", "model", "tag"];
 // A field with more values than this is searched, not ticked.
 const MOST_CHOICES = 60;
-// Their values are shown as the manifest has them, not sorted.
-const KEEP_ORDER = new Set(["line", "params.prompt"]);
 const UNTAGGED = "(none)";
 
 /** The values of a field of a job: `state`, `tag`, `params.seed`, `meta.season`, …; tags may be several. */
@@ -35,7 +33,7 @@ function labelOf(field) {
 
 let knownFields = { version: -1, fields: new Map() };
 
-/** Every field that differs between jobs, with its values and how many jobs have each. */
+/** Every field that differs between jobs, with how many jobs have each value: numbers by size, others as written. */
 function fields() {
   if (knownFields.version === store.version) return knownFields.fields;
   const found = new Map();
@@ -53,17 +51,15 @@ function fields() {
   }
   for (const [field, values] of found) {
     if (values.size < 2) found.delete(field);
-    else if (!KEEP_ORDER.has(field)) found.set(field, new Map([...values].sort(([a], [b]) => compareNatural(a, b))));
+    else if ([...values.keys()].every((value) => value !== "" && !Number.isNaN(Number(value)))) {
+      found.set(field, new Map([...values].sort(([a], [b]) => a - b)));
+    }
   }
   knownFields = { version: store.version, fields: found };
   return found;
 }
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
-function compareNatural(a, b) {
-  const [first, second] = [Number(a), Number(b)];
-  return (a && b && !Number.isNaN(first) && !Number.isNaN(second) ? first - second : 0) || collator.compare(a, b);
-}
 
 /** Lower case, without accents: what search compares. */
 function folded(text) {
