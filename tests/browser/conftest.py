@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ ARGUMENTS = [
 WIDTHS = {"phone": 390, "desk": 1280, "wall": 2560}
 
 
-@pytest.fixture(scope="session")
+def apart(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Runs a coroutine in a thread of its own: Playwright has a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
@@ -43,8 +50,8 @@ def browser() -> Iterator[Any]:
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a ledger and an output folder whose gallery has been written."""
     folder = tmp_path_factory.mktemp("night")
-    asyncio.run(hang(folder, a_night(), simulated=True))
-    written = Desk(folder).run("gallery")
+    apart(lambda: hang(folder, a_night(), simulated=True))
+    written = Desk(folder).process("gallery")
     assert written.status == 0, written.words
     return folder
 

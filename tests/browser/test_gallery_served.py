@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import apart
 from exhibition import Exhibit, a_night, hang, job, lead, picture
 
 from runner.job import State
@@ -52,7 +52,7 @@ def test_a_page_follows_a_run_of_another_process(
     tmp_path: Path, visit: Open, serve: Callable[..., str]
 ):
     waiting = [Exhibit(job(n, f"picture {n}"), State.PENDING) for n in range(4)]
-    path = asyncio.run(hang(tmp_path, waiting, simulated=True))
+    path = apart(lambda: hang(tmp_path, waiting, simulated=True))
     page = visit(serve(tmp_path))
     page.wait_for_selector(".tile >> text=pending")
     page.wait_for_selector("#live[data-live=live]")
@@ -66,7 +66,7 @@ def test_a_page_follows_a_run_of_another_process(
                     ended = Exhibit(exhibit.job, State.FAILED, error="out of memory")
                 await lead(ledger, tmp_path / "output", ended, number)
 
-    asyncio.run(run())
+    apart(run)
 
     page.wait_for_selector("#tiles img[alt='picture 1']")
     page.wait_for_selector(".tile >> text=failed")
@@ -84,7 +84,7 @@ def test_any_address_but_loopback_asks_for_a_token(
 
     context = browser.new_context()
     refused = context.request.get(host)
-    wrong = context.request.get(f"{host}?token=x{token[7:]}")
+    wrong = context.request.get(f"{host}?token=wrong")
     assert (refused.status, wrong.status) == (401, 401)
     assert context.request.get(f"{host}night/j0.jpg").status == 401
     assert context.request.get(f"{host}events").status == 401

@@ -182,7 +182,7 @@ function layoutGrid() {
   const width = grid.element.clientWidth;
   const label = Math.round(Math.min(260, Math.max(92, width * 0.17)));
   const fit = (width - label - 2) / Math.max(1, grid.xs.length);
-  const cell = Math.round(Math.min(320, Math.max(width < 480 ? 88 : 116, fit)) * (fit > 320 ? 1 : Math.max(0.6, view.size)));
+  const cell = Math.round(Math.min(340 * view.size, Math.max((width < 480 ? 88 : 116) * view.size, fit)));
   const aspects = grid.items.slice(0, 400).map(clampedAspect).sort((a, b) => a - b);
   const aspect = aspects.length && aspects.at(-1) - aspects[0] < 0.05 ? aspects[0] : 1;
   grid.label = label;

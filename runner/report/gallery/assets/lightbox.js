@@ -47,6 +47,8 @@ function largePicture(item) {
   if (file.w) { large.width = file.w; large.height = file.h; }
   const small = file.thumb ? h("img", { className: "low", src: urlOf(file.thumb), alt: "" }) : null;
   large.addEventListener("load", () => { large.classList.add("loaded"); small?.remove(); });
+  // A small picture is not blown up to a blur.
+  for (const each of [large, small]) if (each && file.w) Object.assign(each.style, { maxWidth: `${file.w * 1.6}px`, maxHeight: `${file.h * 1.6}px` });
   // What a browser cannot show, or what is gone, is still there as a thumbnail.
   large.addEventListener("error", () => { if (small) large.remove(); else large.replaceWith(stateFace({ ...item, file: { ...file, gone: true } }, false)); });
   large.addEventListener("click", () => document.getElementById("stage").classList.toggle("zoomed"));
