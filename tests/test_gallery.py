@@ -340,6 +340,26 @@ async def test_a_served_page_loads_its_data_and_hears_of_changes(tmp_path: Path)
     assert not (tmp_path / "output/gallery.html").exists()
 
 
+async def test_readers_who_leave_in_the_middle_are_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    exhibits = [Exhibit(job(n, f"p{n}"), State.PENDING) for n in range(4)]
+    path = await hang(tmp_path, exhibits)
+    async with served(tmp_path, LOCAL) as client:
+        leaver, stayer = await client.get("/events"), await client.get("/events")
+        for reader in (leaver, stayer):
+            await reader.content.readuntil(b"data: {")
+        leaver.close()
+        async with await Ledger.open(path) as ledger:
+            for number in range(3):
+                ended = Exhibit(exhibits[number].job, State.FAILED, error="why not")
+                await lead(ledger, tmp_path / "output", ended, number)
+                await stayer.content.readuntil(b"data: {")
+        stayer.close()
+
+    assert caplog.records == []
+
+
 async def test_a_token_opens_the_door_and_leaves_the_address(tmp_path: Path):
     await hang(tmp_path, a_night())
     async with served(tmp_path, Visitors("192.168.1.7", 7, "right")) as client:

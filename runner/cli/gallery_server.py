@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import re
 import secrets
@@ -144,6 +145,12 @@ class GalleryServer:
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
+        # Whoever closes the page is gone in the middle of a word.
+        with contextlib.suppress(ConnectionError):
+            await self._follow(response, seen)
+        return response
+
+    async def _follow(self, response: web.StreamResponse, seen: Cursor) -> None:
         await response.write(b"retry: 2000\n\n")
         looks = 0
         while not self.closing.is_set():
@@ -157,7 +164,6 @@ class GalleryServer:
             looks += 1
             with anyio.move_on_after(LOOK_S):
                 await self.closing.wait()
-        return response
 
     async def _changes(self, seen: Cursor, now: Cursor) -> AsyncIterator[bytes]:
         keys = await changed_keys(self._ledger, seen, now)

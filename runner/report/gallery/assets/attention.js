@@ -14,13 +14,15 @@ function causesNow() {
   return [...found.values()].sort((a, b) => b.count - a.count);
 }
 
+/** How many jobs of a state there are in all, shown on this page or not. */
+const totalOf = (state) => head.totals.states[state] ?? 0;
+
 function goneFiles() {
   return store.items.filter((item) => item.file?.gone).length;
 }
 
 function updateAttentionCount() {
-  let total = goneFiles();
-  for (const job of store.jobs.values()) total += job.state in head.needs;
+  const total = Object.keys(head.needs).reduce((sum, state) => sum + totalOf(state), goneFiles());
   const badge = document.getElementById("attention-count");
   badge.textContent = number.format(total);
   badge.hidden = !total;
@@ -32,8 +34,8 @@ function drawAttention() {
   const causes = causesNow();
   const blocks = Object.keys(head.needs)
     .map((state) => [state, causes.filter((cause) => cause.state === state)])
-    .filter(([, own]) => own.length)
-    .sort(([, a], [, b]) => sumOf(b) - sumOf(a))
+    .filter(([state]) => totalOf(state))
+    .sort(([a], [b]) => totalOf(b) - totalOf(a))
     .map(([state, own]) => stateBlock(state, own));
   if (goneFiles()) {
     blocks.push(block("gone", `${count(goneFiles(), "file is", "files are")} no longer in the folder`,
@@ -45,8 +47,6 @@ function drawAttention() {
   element.replaceChildren(...(blocks.length ? blocks : [allIsWell()]));
 }
 
-const sumOf = (causes) => causes.reduce((sum, cause) => sum + cause.count, 0);
-
 function allIsWell() {
   const waiting = [...store.jobs.values()].some((job) => job.state !== "saved");
   return h("p", { className: "empty" }, waiting ? "Nothing has failed so far." : "Nothing has failed: every result is here.");
@@ -54,10 +54,11 @@ function allIsWell() {
 
 function stateBlock(state, causes) {
   const { meaning, command } = head.needs[state];
-  return block(state, `${number.format(sumOf(causes))} ${wordsOf(state)}`, meaning, command, causes);
+  return block(state, `${number.format(totalOf(state))} ${wordsOf(state)}`, meaning, command, causes);
 }
 
 function block(state, title, meaning, command, causes) {
+  const shown = causes.reduce((sum, cause) => sum + cause.count, 0);
   const list = h("ol", { className: "causes" });
   for (const cause of causes.slice(0, 100)) {
     const show = h("button", { type: "button", className: "link" }, cause.count === 1 ? "Show it" : `Show ${number.format(cause.count)}`);
@@ -71,7 +72,7 @@ function block(state, title, meaning, command, causes) {
   }
   return h("section", { className: "need", "data-state": state },
     h("h2", {}, icon(ICONS[state] ?? ICONS.saved), h("span", {}, title)), h("p", { className: "meaning" }, `${meaning}.`),
-    causes.length ? list : null, command ? commandLine(command) : null);
+    causes.length ? list : null, shown < totalOf(state) ? h("p", { className: "meaning" }, `Of ${number.format(shown)} the cause is on this page, which shows the newest jobs only.`) : null, command ? commandLine(command) : null);
 }
 
 function commandLine(command) {

@@ -4,9 +4,11 @@
 const control = (id) => document.getElementById(id);
 
 function drawChips() {
-  const states = fields().get("state");
+  // Counted apart from all other fields, which are only looked through where somebody asks for them.
+  const states = new Map();
+  for (const { state } of store.jobs.values()) states.set(state, (states.get(state) ?? 0) + 1);
   const chips = [];
-  if (states) {
+  if (states.size > 1) {
     for (const state of Object.keys(ICONS).filter((name) => states.has(name))) {
       chips.push(choiceChip("state", state, states.get(state)));
     }
