@@ -65,7 +65,7 @@ class Visitors:
         if self.token is None:
             return
         if TOKEN_FIELD in request.query and self.holds_token(request.query[TOKEN_FIELD]):
-            found = web.HTTPFound(request.path)
+            found = web.HTTPFound("/")
             found.set_cookie(self.cookie, self.token, httponly=True, samesite="Lax", path="/")
             raise found
         if not self.holds_token(request.cookies.get(self.cookie)):

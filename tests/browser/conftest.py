@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs Playwright: pip install 'segmind-runner[browser]'"
-)
-
-from desk import Desk  # noqa: E402
-from exhibition import a_night, hang  # noqa: E402
-
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
-WIDTHS = {"phone": 390, "desk": 1280, "wall": 2560}
-
-
-def apart(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Runs a coroutine in a thread of its own: Playwright has a loop running in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(work())).result()
+from desk import Desk
+from exhibition import a_night, hang
+from visiting import ARGUMENTS, NEEDS_CHROMIUM, NEEDS_PLAYWRIGHT, apart
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason=NEEDS_PLAYWRIGHT)
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
-        pytest.skip("needs Chromium on the path, for instance from `apt-get install chromium`")
+        pytest.skip(NEEDS_CHROMIUM)
     with playwright.sync_playwright() as tools:
         chromium = tools.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
         chromium.close()
 
 
-@pytest.fixture(scope="session")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def night(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a ledger and an output folder whose gallery has been written."""
     folder = tmp_path_factory.mktemp("night")
     apart(lambda: hang(folder, a_night(), simulated=True))

@@ -8,6 +8,7 @@ all data are there, from a keystroke to the filtered result on the screen, and h
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import statistics
 import sys
@@ -104,6 +105,8 @@ def measure(output: Path) -> None:
                 f"  {firsts[-1]:.0f} ms to the first picture, {alls[-1]:.0f} ms to all data; {found!r}"
             )
             browser.close()
+    load, processors = os.getloadavg()[0], os.cpu_count()
+    click.echo(f"load of the machine: {load:.1f} on {processors} processors")
     click.echo(f"first picture:   {statistics.median(firsts):.0f} ms")
     click.echo(f"all data:        {statistics.median(alls):.0f} ms")
     click.echo(

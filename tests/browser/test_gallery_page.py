@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import WIDTHS
 from exhibition import TRAP, a_night
+from visiting import WIDTHS
 
 from runner.job import State
 from runner.manifest import load
@@ -294,6 +295,18 @@ def test_states_of_jobs_without_a_result_are_named(gallery: Open):
         page.click(f"#chips [data-key='state={state.value}']")
         assert state.value.replace("_", " ") in page.inner_text("#tiles .tile >> nth=0")
         page.click(f"#chips [data-key='state={state.value}']")
+
+
+def test_the_folder_shows_the_same_wherever_it_is_copied(night: Path, visit: Open, tmp_path: Path):
+    copy = shutil.copytree(night / "output", tmp_path / "a copy #1 of 100%")
+
+    page = visit((copy / "gallery.html").as_uri())
+    page.wait_for_selector("#tiles .tile")
+
+    assert page.locator("#tiles img").count() == 13
+    page.wait_for_function(
+        "[...document.querySelectorAll('#tiles img')].every(i => i.naturalWidth)"
+    )
 
 
 def test_a_page_without_its_data_says_what_is_missing(night: Path, visit: Open, tmp_path: Path):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import apart
 from exhibition import Exhibit, a_night, hang, job, lead, picture
+from visiting import apart
 
 from runner.job import State
 from runner.ledger import Ledger
@@ -49,7 +49,7 @@ def serve() -> Iterator[Callable[..., str]]:
 
 
 def test_a_page_follows_a_run_of_another_process(
-    tmp_path: Path, visit: Open, serve: Callable[..., str]
+    tmp_path: Path, serve: Callable[..., str], visit: Open
 ):
     waiting = [Exhibit(job(n, f"picture {n}"), State.PENDING) for n in range(4)]
     path = apart(lambda: hang(tmp_path, waiting, simulated=True))
@@ -77,7 +77,7 @@ def test_a_page_follows_a_run_of_another_process(
 
 
 def test_any_address_but_loopback_asks_for_a_token(
-    night: Path, visit: Open, browser: Any, serve: Callable[..., str]
+    night: Path, serve: Callable[..., str], visit: Open, browser: Any
 ):
     address = serve(night, "--host", "0.0.0.0")  # noqa: S104
     host, token = re.sub(r"//[^:/]+", "//127.0.0.1", address).split("?")

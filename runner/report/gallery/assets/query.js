@@ -112,8 +112,12 @@ function writeAddress() {
   const parts = new URLSearchParams();
   for (const key of PLAIN_KEYS) if (view[key] && view[key] !== DEFAULTS[key]) parts.set(key, view[key]);
   for (const [field, wanted] of view.filters) for (const value of wanted) parts.append(`is.${field}`, value);
-  const address = parts.size ? `#${parts}` : location.pathname + location.search;
-  history.replaceState(null, "", address);
+  const fragment = parts.toString();
+  if (fragment === location.hash.slice(1)) return;
+  // A browser may refuse so many changes in a moment; the page itself does not depend on it.
+  try {
+    history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
+  } catch { /* the next change is told again */ }
 }
 
 function readAddress() {
