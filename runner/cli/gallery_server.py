@@ -69,7 +69,7 @@ class GalleryServer:
         application.on_response_prepare.append(harden)
         application.router.add_get("/", self._page)
         application.router.add_get("/gallery.html", self._page)
-        application.router.add_get("/events", self._events, allow_head=False)
+        application.router.add_get("/events", self.events, allow_head=False)
         application.router.add_get(f"/{DATA.as_posix()}/{{name}}", self._data)
         application.router.add_get("/{path:.+}", self._file)
         return application
@@ -139,7 +139,7 @@ class GalleryServer:
         found = (output / path).resolve()
         return found if found.is_file() and found.is_relative_to(output) else None
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
+    async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: the rows of the jobs that changed, with the totals as they are now."""
         seen = _cursor_of(request)
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
