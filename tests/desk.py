@@ -198,9 +198,10 @@ class Desk:
             return database.execute(query, values).fetchall()
 
     def files(self) -> list[str]:
-        """Every file of the output folder, relative to it."""
+        """Every file of the output folder but for the gallery's own, relative to it."""
         found = (path for path in self.output.rglob("*") if path.is_file())
-        return sorted(path.relative_to(self.output).as_posix() for path in found)
+        names = sorted(path.relative_to(self.output).as_posix() for path in found)
+        return [name for name in names if not name.startswith((".gallery/", "gallery.html"))]
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Finished:

@@ -71,6 +71,7 @@ PROMISED = {
     "status": "-c --config --ledger --output --json",
     "jobs": "-c --config --ledger --output --state --json",
     "retry": "-c --config --ledger --output --state --job --yes",
+    "gallery": "-c --config --ledger --output --open --serve --host --port",
     "sandbox": "--port --latency --rpm --retention --credits --fail-rate --block-rate "
     "--lost-answers --error-rate --seed",
 }

@@ -26,8 +26,10 @@ from runner.manifest import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = ("docs/guarantees.md", "docs/inputs.md")
-DOCS = README + "".join((ROOT / page).read_text("utf-8") for page in PAGES)
+PAGES = {"README.md": README} | {
+    f"docs/{path.name}": path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))
+}
+DOCS = "\n".join(PAGES.values())
 
 
 def written_commands() -> list[str]:
@@ -98,12 +100,16 @@ def test_the_diagram_shows_only_moves_that_jobs_can_make():
 
 
 def test_files_that_it_names_are_there():
-    named = re.findall(r"\]\(((?!http)[^)]+)\)", DOCS) + re.findall(
-        r"`((?:jobs|tests|docs)/[\w./]+)`", DOCS
-    )
+    linked = [
+        (ROOT / page).parent / name
+        for page, text in PAGES.items()
+        for name in re.findall(r"\]\(((?!http)[^)#]+)", text)
+    ]
+    named = [ROOT / name for name in re.findall(r"`((?:jobs|tests|docs)/[\w./]+)`", DOCS)]
 
+    assert linked
     assert named
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [path for path in linked + named if not path.exists()] == []
 
 
 def test_the_first_real_run_works_as_written(tmp_path: Path):

@@ -20,10 +20,14 @@ class Stoppable(Protocol):
 
 @dataclass(slots=True)
 class Control:
-    """What ends a run from outside. `start` is the scope of everything before the engine runs."""
+    """What ends a run from outside. `start` is the scope of everything before the engine runs.
+
+    `times_asked`: how often it was told to end, once for draining and more for impatience.
+    """
 
     engine: Stoppable | None = None
     start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    times_asked: int = 0
     _asked: str | None = None
 
     def take(self, engine: Stoppable) -> None:
@@ -34,6 +38,7 @@ class Control:
 
     def drain(self, reason: str) -> None:
         """No new submits; what is in flight is finished. Before the engine runs: ends at once."""
+        self.times_asked += 1
         self._asked = reason
         if self.engine is None:
             self.start.cancel()
@@ -42,6 +47,7 @@ class Control:
 
     def stop(self, reason: str) -> None:
         """Ends at once."""
+        self.times_asked += 1
         self._asked = reason
         if self.engine is None:
             self.start.cancel()

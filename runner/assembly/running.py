@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
@@ -86,7 +86,7 @@ async def _on_ledger(
     before = await counts(ledger)
     tally = _tally(before, begun, at)
     watcher = audience.watcher(tally, begun)
-    ending = Ending()
+    ending, progress, gallery = Ending(), tally.at(time.time()), ""
     if _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before):
         # Not before there is something to do: a run without is over in a moment.
         from runner.assembly.working import Task, work
@@ -95,7 +95,13 @@ async def _on_ledger(
         with watcher:
             _tell(watcher, prepared, doubtful)
             ending = await work(ledger, at, task, watcher.see, control.take)
-    return await close_run(ledger, at, begun, ending, tally.at(time.time()))
+            progress = tally.at(time.time())
+            if at.settings.run.gallery:
+                from runner.assembly.gallery import gallery_of_run
+
+                gallery = await gallery_of_run(ledger, at, control, watcher.see)
+    summary = await close_run(ledger, at, begun, ending, progress)
+    return replace(summary, gallery=gallery)
 
 
 def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:

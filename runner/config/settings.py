@@ -84,6 +84,9 @@ class RunSettings(_Section):
     drain_s: Duration = Field(
         900.0, alias="drain", description="How long a stopped run waits for what is in flight."
     )
+    gallery: bool = Field(
+        True, description="Whether a run ends with a page that shows every result: gallery.html."
+    )
 
 
 class Settings(_Section):

@@ -19,13 +19,14 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which jobs are meant: of these manifests (all when empty), in these states, with these ids."""
+    """Which jobs are meant: of these manifests (all when empty), in these states, with these ids or keys."""
 
     manifests: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
     ids: tuple[str, ...] = ()
 
     removed: bool = False
+    keys: tuple[int, ...] = ()
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """The SQL condition over `jobs` and its values; `removed` jobs count only where asked for."""
@@ -39,6 +40,8 @@ class Selection:
             parts.append(f"state IN ({_named('state', self.states, values)})")
         if self.ids:
             parts.append(f"id IN ({_named('id', self.ids, values)})")
+        if self.keys:
+            parts.append(f"job_key IN ({', '.join(str(int(key)) for key in self.keys)})")
         return " AND ".join(parts), values
 
 

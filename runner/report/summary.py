@@ -44,6 +44,7 @@ class Summary:
     """How a run ended, and what its hints' commands take, ready for a shell.
 
     `arguments` are the manifests, `options` those of every command, `run_options` only `run`'s.
+    `gallery` is the page that shows the results, empty where none was written.
     """
 
     manifests: tuple[ManifestSummary, ...]
@@ -60,6 +61,7 @@ class Summary:
     arguments: str = ""
     options: str = ""
     run_options: str = ""
+    gallery: str = ""
 
     @property
     def states(self) -> Mapping[State, int]:
@@ -91,6 +93,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "spent_run": round(summary.spent_run, 6),
         "saved_run": summary.saved_run,
         "output": summary.output,
+        "gallery": summary.gallery or None,
         "requests": {str(call): count for call, count in summary.requests.items()},
         "elapsed_s": round(summary.elapsed_s, 3),
         "stopped": summary.stopped,
@@ -205,6 +208,8 @@ def _facts(summary: Summary) -> Iterator[Line]:
     yield _fact("requests", f"{total:,} ({kinds}){_savings(summary)}" if kinds else "none")
     files = sum(manifest.files for manifest in summary.manifests)
     yield _fact("files", f"{files:,} in {printable(summary.output).rstrip('/')}/")
+    if summary.gallery:
+        yield _fact("gallery", printable(summary.gallery))
     yield _fact("ledger", printable(summary.ledger))
 
 
