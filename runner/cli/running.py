@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import click
 
+from runner.assembly.company import Companion, Stoppable, accompanied
 from runner.assembly.place import Place
 from runner.assembly.session import (
     Prepared,
@@ -34,6 +36,7 @@ from runner.inventory import Inventory
 from runner.job import State
 from runner.ledger import Counts, Ledger, LedgerLock
 from runner.ledger.reading import counts
+from runner.policy.curfew import Deadline
 from runner.policy.pace import Pace
 from runner.report.tally import Heading, Tally
 
@@ -55,6 +58,7 @@ class RunOptions:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    deadline: Deadline | None = None
 
     def typed(self) -> str:
         """The options that a resumed run should be given again."""
@@ -82,16 +86,6 @@ class _Control:
         self.engine = engine
         if self.signals:
             engine.drain("a signal")
-
-
-class Stoppable(Protocol):
-    """An engine, as far as signals are concerned."""
-
-    def drain(self, reason: str) -> None:
-        """No new submits; what is in flight is finished."""
-
-    def stop(self, reason: str) -> None:
-        """Ends at once."""
 
 
 def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> int:
@@ -140,10 +134,10 @@ async def _watch_signals(
             name = signal.Signals(number).name
             if control.engine is None:
                 control.start.cancel()
-            elif control.signals == 1:
+            elif control.signals == 1 and not control.engine.is_draining():
                 control.engine.drain(name)
             else:
-                control.engine.stop(f"a second {name}")
+                control.engine.stop(f"a second {name}" if control.signals > 1 else name)
 
 
 async def _with_ledger(
@@ -180,10 +174,26 @@ async def _on_ledger(
         task = Task(prepared.keys, options.limit, options.wait_for_credits)
         with display:
             _tell(display, prepared, doubtful)
-            ending = await work(ledger, at, task, display.see, control.take)
+            companions = await _companions(ledger, at, prepared, options)
+            ending = await accompanied(
+                partial(work, ledger, at, task), display.see, control.take, companions
+            )
     progress = tally.at(time.time())
     summary = await close_run(ledger, at, begun, ending, progress)
     return exit_status(summary, as_json=options.as_json)
+
+
+async def _companions(
+    ledger: Ledger, at: Workplace, prepared: Prepared, options: RunOptions
+) -> list[Companion]:
+    """Those who go along with this run."""
+    companions: list[Companion] = []
+    if options.deadline is not None:
+        from runner.assembly.deadline import deadline_watch
+
+        drain_s = at.settings.run.drain_s
+        companions.append(await deadline_watch(ledger, options.deadline, prepared.keys, drain_s))
+    return companions
 
 
 def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:
