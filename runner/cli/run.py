@@ -50,6 +50,11 @@ if TYPE_CHECKING:
     "again where it cannot be recovered.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done, as `plan` does.")
+@click.option(
+    "--log-file",
+    type=click.Path(path_type=Path),
+    help="Also write every event as a line of JSON to this file, which is rotated at 10 MB.",
+)
 @json_option("The summary as one JSON object on stdout; the rest goes to stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and the summary.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for every request and every move.")

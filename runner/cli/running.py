@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import anyio
 import click
 
+from runner import __version__
 from runner.assembly.company import Companion, Stoppable, accompanied
 from runner.assembly.place import Place
 from runner.assembly.session import (
@@ -28,9 +29,10 @@ from runner.assembly.session import (
     workplace,
 )
 from runner.cli.closing import Begun, close_run, exit_status
-from runner.cli.watching import Watcher, watcher
+from runner.cli.logfile import LogFile, logged
+from runner.cli.watching import watcher
 from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError
-from runner.events import Ending, Noted
+from runner.events import Ending, Noted, Observer
 from runner.governor import Governor
 from runner.inventory import Inventory
 from runner.job import State
@@ -38,6 +40,7 @@ from runner.ledger import Counts, Ledger, LedgerLock
 from runner.ledger.reading import counts
 from runner.policy.curfew import Deadline
 from runner.policy.pace import Pace
+from runner.report.summary import summary_json
 from runner.report.tally import Heading, Tally
 
 # A manifest that is read in a moment needs no word about it.
@@ -59,6 +62,7 @@ class RunOptions:
     quiet: bool = False
     verbose: bool = False
     deadline: Deadline | None = None
+    log_file: Path | None = None
 
     def typed(self) -> str:
         """The options that a resumed run should be given again."""
@@ -101,17 +105,21 @@ def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> i
     manifests = load_manifests(paths)
     lock = LedgerLock(at.ledger)
     lock.acquire(time.time())
-    with lock:
-        return anyio.run(_run, manifests, at, options, shell(paths))
+    place_of_work = {"ledger": str(at.ledger), "output": str(at.output), "simulated": at.simulated}
+    begun = {"version": __version__, "manifests": [m.name for m in manifests], **place_of_work}
+    with lock, logged(options.log_file, begun) as log:
+        return anyio.run(_run, manifests, at, options, shell(paths), log)
 
 
-async def _run(manifests: Any, at: Workplace, options: RunOptions, arguments: str) -> int:
+async def _run(
+    manifests: Any, at: Workplace, options: RunOptions, arguments: str, log: LogFile | None
+) -> int:
     control = _Control()
     result, failure = EXIT_STOPPED_EARLY, None
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, control)
         try:
-            result = await _with_ledger(manifests, at, options, arguments, control)
+            result = await _with_ledger(manifests, at, options, arguments, control, log)
         except RunnerError as error:
             # Out of the group it would come as a group, which nobody words.
             failure = error
@@ -141,12 +149,17 @@ async def _watch_signals(
 
 
 async def _with_ledger(
-    manifests: Any, at: Workplace, options: RunOptions, arguments: str, control: _Control
+    manifests: Any,
+    at: Workplace,
+    options: RunOptions,
+    arguments: str,
+    control: _Control,
+    log: LogFile | None,
 ) -> int:
     async with await Ledger.open(at.ledger) as ledger:
         # Inside of the ledger's own block: that is left in order, whatever is cancelled.
         with control.start:
-            return await _on_ledger(ledger, manifests, at, options, arguments, control)
+            return await _on_ledger(ledger, manifests, at, options, arguments, control, log)
     return EXIT_STOPPED_EARLY
 
 
@@ -157,6 +170,7 @@ async def _on_ledger(
     options: RunOptions,
     arguments: str,
     control: _Control,
+    log: LogFile | None,
 ) -> int:
     await check_origin(ledger, simulated=_is_simulated(at))
     prepared = await adopt(ledger, manifests, at.output, _planning_progress(options))
@@ -173,13 +187,16 @@ async def _on_ledger(
 
         task = Task(prepared.keys, options.limit, options.wait_for_credits)
         with display:
-            _tell(display, prepared, doubtful)
+            see = display.see if log is None else log.beside(display.see)
+            _tell(see, prepared, doubtful)
             companions = await _companions(ledger, at, prepared, options)
             ending = await accompanied(
-                partial(work, ledger, at, task), display.see, control.take, companions
+                partial(work, ledger, at, task), see, control.take, companions
             )
     progress = tally.at(time.time())
     summary = await close_run(ledger, at, begun, ending, progress)
+    if log is not None:
+        log.write("ended", summary_json(summary))
     return exit_status(summary, as_json=options.as_json)
 
 
@@ -244,13 +261,13 @@ def _heading(begun: Begun, at: Workplace) -> Heading:
     return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command)
 
 
-def _tell(display: Watcher, prepared: Prepared, doubtful: int) -> None:
+def _tell(see: Observer, prepared: Prepared, doubtful: int) -> None:
     for note in prepared.notes:
-        display.see(Noted(note))
+        see(Noted(note))
     if doubtful:
         jobs = "1 job is" if doubtful == 1 else f"{doubtful:,} jobs are"
         text = f"{jobs} in doubt: the last run ended while they were sent; the history is asked"
-        display.see(Noted(text, warning=True))
+        see(Noted(text, warning=True))
 
 
 def _planning_progress(options: RunOptions) -> Any:
