@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -42,6 +42,9 @@ from runner.policy.curfew import Deadline
 from runner.policy.pace import Pace
 from runner.report.summary import summary_json
 from runner.report.tally import Heading, Tally
+
+if TYPE_CHECKING:
+    from runner.assembly.alerts import Alerts
 
 # A manifest that is read in a moment needs no word about it.
 SLOW_PLANNING_JOBS = 50_000
@@ -79,8 +82,12 @@ class RunOptions:
 
 @dataclass(slots=True)
 class _Control:
-    """What signals act on: the engine, once there is one; what comes before it until then."""
+    """What signals act on: the engine, once there is one; what comes before it until then.
 
+    `log` is where it is all written down, if that was asked for.
+    """
+
+    log: LogFile | None = None
     engine: Stoppable | None = None
     signals: int = 0
     start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -114,12 +121,12 @@ def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> i
 async def _run(
     manifests: Any, at: Workplace, options: RunOptions, arguments: str, log: LogFile | None
 ) -> int:
-    control = _Control()
+    control = _Control(log)
     result, failure = EXIT_STOPPED_EARLY, None
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, control)
         try:
-            result = await _with_ledger(manifests, at, options, arguments, control, log)
+            result = await _with_ledger(manifests, at, options, arguments, control)
         except RunnerError as error:
             # Out of the group it would come as a group, which nobody words.
             failure = error
@@ -149,17 +156,12 @@ async def _watch_signals(
 
 
 async def _with_ledger(
-    manifests: Any,
-    at: Workplace,
-    options: RunOptions,
-    arguments: str,
-    control: _Control,
-    log: LogFile | None,
+    manifests: Any, at: Workplace, options: RunOptions, arguments: str, control: _Control
 ) -> int:
     async with await Ledger.open(at.ledger) as ledger:
         # Inside of the ledger's own block: that is left in order, whatever is cancelled.
         with control.start:
-            return await _on_ledger(ledger, manifests, at, options, arguments, control, log)
+            return await _on_ledger(ledger, manifests, at, options, arguments, control)
     return EXIT_STOPPED_EARLY
 
 
@@ -170,7 +172,6 @@ async def _on_ledger(
     options: RunOptions,
     arguments: str,
     control: _Control,
-    log: LogFile | None,
 ) -> int:
     await check_origin(ledger, simulated=_is_simulated(at))
     prepared = await adopt(ledger, manifests, at.output, _planning_progress(options))
@@ -181,36 +182,59 @@ async def _on_ledger(
     before = await counts(ledger)
     tally = _tally(before, begun, at)
     display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
-    ending = Ending()
-    if _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before):
+    ending, log = Ending(), control.log
+    see = display.see if log is None else log.beside(display.see)
+    needed = _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before)
+    alerts = await _alerts(at, begun, see, needed)
+    if needed:
         from runner.assembly.working import Task, work
 
         task = Task(prepared.keys, options.limit, options.wait_for_credits)
         with display:
-            see = display.see if log is None else log.beside(display.see)
             _tell(see, prepared, doubtful)
-            companions = await _companions(ledger, at, prepared, options)
-            ending = await accompanied(
-                partial(work, ledger, at, task), see, control.take, companions
-            )
+            companions: list[Companion] = [alerts] if alerts else []
+            if options.deadline is not None:
+                companions.append(await _deadline_watch(ledger, at, prepared, options.deadline))
+            try:
+                begin = partial(work, ledger, at, task)
+                ending = await accompanied(begin, see, control.take, companions)
+            except RunnerError as error:
+                _warn(await alerts.failed(error) if alerts else [])
+                raise
     progress = tally.at(time.time())
     summary = await close_run(ledger, at, begun, ending, progress)
     if log is not None:
         log.write("ended", summary_json(summary))
-    return exit_status(summary, as_json=options.as_json)
+    status = exit_status(summary, as_json=options.as_json)
+    _warn(await alerts.ended(summary, ledger, idle=not needed) if alerts else [])
+    return status
 
 
-async def _companions(
-    ledger: Ledger, at: Workplace, prepared: Prepared, options: RunOptions
-) -> list[Companion]:
-    """Those who go along with this run."""
-    companions: list[Companion] = []
-    if options.deadline is not None:
-        from runner.assembly.deadline import deadline_watch
+async def _alerts(at: Workplace, begun: Begun, see: Observer, needed: bool) -> Alerts | None:
+    """Who tells people how the run fares; nobody where that is not wanted. Raises UsageError."""
+    if not at.settings.notify.urls:
+        return None
+    from runner.notify import check_installed
 
-        drain_s = at.settings.run.drain_s
-        companions.append(await deadline_watch(ledger, options.deadline, prepared.keys, drain_s))
-    return companions
+    check_installed()
+    if not needed and "idle" not in at.settings.notify.on:
+        return None
+    from runner.assembly.alerts import alerts_for
+
+    return await alerts_for(at, begun.names, see)
+
+
+async def _deadline_watch(
+    ledger: Ledger, at: Workplace, prepared: Prepared, deadline: Deadline
+) -> Companion:
+    from runner.assembly.deadline import deadline_watch
+
+    return await deadline_watch(ledger, deadline, prepared.keys, at.settings.run.drain_s)
+
+
+def _warn(faults: Sequence[str]) -> None:
+    for fault in faults:
+        click.echo(f"warning: {fault}", err=True)
 
 
 def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:

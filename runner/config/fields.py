@@ -39,6 +39,11 @@ def no_boolean(value: object) -> object:
     return value
 
 
+def listed(value: object) -> object:
+    """A text's words as a list, as environment variables have to write it; other values as they are."""
+    return value.split() if isinstance(value, str) else value
+
+
 def _origin(value: str) -> str:
     try:
         parts = urlsplit(value.strip())

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
-from runner.config.fields import Count, Dollars, Duration, FilePath, Key, Origin, no_boolean
+from runner.config.fields import Count, Dollars, Duration, FilePath, Key, Origin, listed, no_boolean
 
 KEY_VARIABLE = "SEGMIND_API_KEY"
 
@@ -70,11 +78,48 @@ class RunSettings(_Section):
     )
 
 
+Occasion = Literal["end", "pause", "stop", "idle"]
+
+
+def _words_schema(item: dict[str, Any]) -> dict[str, Any]:
+    text = {"type": "string"}
+    return {"anyOf": [{"type": "array", "items": text | item}, text]}
+
+
+class NotifySettings(_Section):
+    """Who is told how a run fares."""
+
+    urls: Annotated[
+        tuple[SecretStr, ...], BeforeValidator(listed), WithJsonSchema(_words_schema({}))
+    ] = Field((), description="Addresses in Apprise's form, like ntfy://my-topic or mailto://…")
+    on: Annotated[
+        tuple[Occasion, ...],
+        BeforeValidator(listed),
+        WithJsonSchema(_words_schema({"enum": list(get_args(Occasion))})),
+    ] = Field(
+        ("end", "pause", "stop"),
+        description="When: at the end of a run, when it pauses, when it stops early with work left, "
+        "and, only if it is named, when there was nothing to do.",
+    )
+    prompts: bool = Field(
+        False, description="Whether the prompts and reasons of failed jobs may be told as well."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"urls": value} if isinstance(value, list | str) else value
+
+
 class Settings(_Section):
     """Everything a run can be told, whole and checked."""
 
     api: ApiSettings = Field(ApiSettings.model_validate({}), description="The API.")
     run: RunSettings = Field(RunSettings.model_validate({}), description="The run.")
+    notify: NotifySettings = Field(
+        NotifySettings.model_validate({}),
+        description="Who is told how a run fares: a list of Apprise addresses, or more about them.",
+    )
     ledger: FilePath = Field(Path("runner.db"), description="The file that remembers every job.")
     output: FilePath = Field(Path("output"), description="The folder that results are saved in.")
 
@@ -82,4 +127,6 @@ class Settings(_Section):
 def config_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a config file, from the definitions that reading uses."""
     schema = Settings.model_json_schema()
+    notify = schema["properties"]["notify"]
+    notify["anyOf"] = [{"$ref": notify.pop("$ref")}, *_words_schema({})["anyOf"]]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Config"}

@@ -125,7 +125,9 @@ _SECTIONS = {
 def _leaves(value: Mapping[str, Any], place: Place) -> Iterator[tuple[str, Any, int]]:
     """(dotted key, value, line) of all that is given; a key without a value is not."""
     for name, inner in value.items():
-        if name in _SECTIONS and isinstance(inner, dict):
+        if name == "notify" and isinstance(inner, list | str):
+            yield "notify.urls", inner, place.line_of((name,))
+        elif name in _SECTIONS and isinstance(inner, dict):
             for key, leaf in inner.items():
                 if leaf is not None:
                     yield f"{name}.{key}", leaf, place.line_of((name, key))

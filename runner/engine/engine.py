@@ -308,7 +308,7 @@ class Engine:
     async def _credit_loop(self) -> None:
         while True:
             await self._credit_bell.wait()
-            self._observer(Noted("the balance is empty: waiting for credits", warning=True))
+            self._observer(Noted("the balance is empty: waiting for credits", True, True))
             await self._steps.treasurer.wait_for_credits()
             self._gate.balance_is_empty = False
             self._observer(Noted("there are credits again"))
