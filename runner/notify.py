@@ -9,8 +9,8 @@ import importlib.util
 import logging
 import re
 import threading
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,26 +74,33 @@ class Notifier:
 
         Returns after `patience_s` seconds at the latest; whoever has not answered then counts as failed.
         """
-        deliveries = [_Delivery(name, target, notice) for name, target in self._targets]
+        # All meet here; whoever is late finds it broken, and nobody waits any more.
+        meeting = threading.Barrier(1 + len(self._targets))
+        deliveries = [_Delivery(name, target, notice, meeting) for name, target in self._targets]
         for delivery in deliveries:
             delivery.start()
-        end = time.monotonic() + patience_s
-        for delivery in deliveries:
-            delivery.join(max(0.0, end - time.monotonic()))
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(patience_s)
         return [delivery.fault for delivery in deliveries if delivery.fault]
 
 
 class _Delivery(threading.Thread):
     """One notice on its way; a daemon, so that a service that hangs does not keep the process."""
 
-    def __init__(self, name: str, target: Any, notice: Notice) -> None:
+    def __init__(self, name: str, target: Any, notice: Notice, meeting: threading.Barrier) -> None:
         super().__init__(name="notification", daemon=True)
         self._target = target
         self._notice = notice
+        self._meeting = meeting
         self._what = name
         self.fault = f"{name} did not answer in time"
 
     def run(self) -> None:
+        self.fault = self._deliver()
+        with suppress(threading.BrokenBarrierError):
+            self._meeting.wait()
+
+    def _deliver(self) -> str:
         try:
             told = self._target.notify(
                 title=self._notice.title, body=self._notice.body, notify_type=self._notice.mood
@@ -101,9 +108,8 @@ class _Delivery(threading.Thread):
         except (
             Exception
         ) as error:  # a plugin may raise anything, and its words may hold its address
-            self.fault = f"{self._what} failed: {type(error).__name__}"
-            return
-        self.fault = "" if told else f"{self._what}: {_why(told)}"
+            return f"{self._what} failed: {type(error).__name__}"
+        return "" if told else f"{self._what}: {_why(told)}"
 
 
 def _why(told: Any) -> str:
