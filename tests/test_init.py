@@ -169,7 +169,7 @@ def test_the_crontab_line_works_where_cron_runs_it(desk: Desk, api: Service) -> 
     )
     assert told.returncode == 0, told.stderr
     assert told.stderr == ""
-    assert api.accepted == 4
+    assert api.accepted == 4, told.stdout
     assert len(list((home / "output" / "night").iterdir())) == 4
     assert (home / "logs" / "night.jsonl").exists()
     assert KEY not in (home / "night.cron").read_text()

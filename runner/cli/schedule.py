@@ -49,8 +49,9 @@ class Schedule:
 
     def cron(self) -> str:
         """A crontab's lines."""
-        read_key = f"set -a; . {shlex.quote(str(self.environment))}; set +a"
-        command = f"{read_key}; exec {shlex.join(self._command())}"
+        # A config that names no ledger and no output means those of the working directory.
+        enter = f"cd {shlex.quote(str(self.folder))} && set -a && . ./{ENVIRONMENT_FILE} && set +a"
+        command = f"{enter} && exec {shlex.join(self._command())}"
         hour, _, minute = self.at.partition(":")
         # cron takes a bare percent sign for the end of the command.
         line = command.replace("%", r"\%")
