@@ -62,7 +62,7 @@ class RunSettings(_Section):
     prices: dict[str, Dollars] = Field(
         {}, description="What a job of a model costs, until the ledger knows it better."
     )
-    breaker: Annotated[int, BeforeValidator(no_boolean), Field(ge=0)] = Field(
+    breaker: Annotated[int, Field(ge=0), BeforeValidator(no_boolean)] = Field(
         10, description="Equal final errors in a row that stop a model; 0 never stops one."
     )
     doubt_wait_s: Duration = Field(
@@ -129,4 +129,18 @@ def config_schema() -> dict[str, Any]:
     schema = Settings.model_json_schema()
     notify = schema["properties"]["notify"]
     notify["anyOf"] = [{"$ref": notify.pop("$ref")}, *_words_schema({})["anyOf"]]
+    for definition in (schema, *schema["$defs"].values()):
+        for name, about in definition["properties"].items():
+            definition["properties"][name] = _as_written(about)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Config"}
+
+
+def _as_written(about: dict[str, Any]) -> dict[str, Any]:
+    """What a file may hold beside a value: nothing at all, or `${NAME}` from the environment."""
+    said = {key: about[key] for key in ("title", "description", "default") if key in about}
+    value = {key: about[key] for key in about if key not in said}
+    ways = value.pop("anyOf", None) or [value]
+    others: list[dict[str, Any]] = [{"type": "null"}]
+    if not any("$ref" in way for way in ways):
+        others.append({"type": "string", "pattern": r"\$\{[^{}]*\}"})
+    return said | {"anyOf": [*ways, *(other for other in others if other not in ways)]}
