@@ -144,12 +144,27 @@ def test_a_full_file_makes_room_for_a_new_one_and_the_oldest_goes(tmp_path: Path
     assert numbers == list(range(numbers[0], 60))
 
 
+class Shown:
+    """A watcher that keeps what it sees."""
+
+    def __init__(self, told: list[Event]) -> None:
+        self._told = told
+
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def see(self, event: Event) -> None:
+        self._told.append(event)
+
+
 def test_after_a_torn_line_the_next_one_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Event] = []
     log = LogFile(tmp_path / "run.jsonl")
-    tell = log.beside(told.append)
+    tell = log.beside(Shown(told)).see
     real, rooms = os.write, [10, 0]
 
     def full(descriptor: int, content: bytes) -> int:

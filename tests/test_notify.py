@@ -161,7 +161,7 @@ def test_a_notification_that_fails_is_one_warning_and_changes_no_exit_status(
     ask(desk, [receiver.url])
     ended = desk.run("run", desk.manifest("a fox"), "-v", "--log-file", "run.jsonl")
     assert ended.status == 0
-    warnings = [line for line in ended.err.splitlines() if "warning" in line]
+    warnings = [line.split(" ", 1)[1] for line in ended.err.splitlines() if "warning" in line]
     assert warnings == [
         "warning: a notification was not sent: address 1 (json): refused with HTTP 404"
     ]

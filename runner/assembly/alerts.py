@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import anyio
 import anyio.to_thread
 
-from runner.assembly.company import Stoppable
+from runner.assembly.control import Stoppable
 from runner.assembly.session import Workplace
 from runner.errors import EXIT_KEY_REFUSED, EXIT_STOPPED_EARLY
 from runner.events import Answered, Event, Held, Noted, Observer
@@ -27,8 +27,7 @@ MOST_FAILURES = 5
 
 
 class Alerts:
-    """Sends notices on the occasions that the settings name; `warn` is told of those that fail during
-    the run."""
+    """Sends notices on the occasions that the settings name; `warn` is told of those that fail."""
 
     def __init__(
         self,
@@ -59,28 +58,26 @@ class Alerts:
                 self._pause(event.reason)
 
     async def accompany(self, engine: Stoppable) -> None:
-        """Sends what comes up during the run, and warns of what could not be sent."""
+        """Sends what comes up during the run."""
         while True:
             await self._rings.wait()
             self._rings = anyio.Event()
             while self._queue:
-                for fault in await self._send(self._queue.pop(0)):
-                    self._warn(Noted(fault, warning=True))
+                await self._send(self._queue.pop(0))
 
-    async def ended(self, summary: Summary, ledger: Ledger, *, idle: bool = False) -> list[str]:
-        """Tells how the run ended; returns what went wrong with that, in words."""
+    async def ended(self, summary: Summary, ledger: Ledger, *, idle: bool = False) -> None:
+        """Tells how the run ended; `idle`: there was nothing to do."""
         early = summary.exit_code in (EXIT_STOPPED_EARLY, EXIT_KEY_REFUSED)
         if ("idle" if idle else "stop" if early else "end") not in self._settings.on:
-            return []
+            return
         told = self._settings.prompts and not idle
         failures = await _failures(ledger, self._sender.names) if told else []
-        return await self._send(ended_notice(self._sender, summary, failures))
+        await self._send(ended_notice(self._sender, summary, failures))
 
-    async def failed(self, error: Exception) -> list[str]:
-        """Tells which error ended the run; returns what went wrong with that, in words."""
-        if "stop" not in self._settings.on:
-            return []
-        return await self._send(failed_notice(self._sender, str(error)))
+    async def failed(self, error: Exception) -> None:
+        """Tells which error ended the run."""
+        if "stop" in self._settings.on:
+            await self._send(failed_notice(self._sender, str(error)))
 
     def _pause(self, reason: str) -> None:
         now = self._clock()
@@ -90,9 +87,9 @@ class Alerts:
         self._queue.append(paused_notice(self._sender, reason))
         self._rings.set()
 
-    async def _send(self, notice: Notice) -> list[str]:
-        faults = await anyio.to_thread.run_sync(self._notifier.send, notice)
-        return [f"a notification was not sent: {fault}" for fault in faults]
+    async def _send(self, notice: Notice) -> None:
+        for fault in await anyio.to_thread.run_sync(self._notifier.send, notice):
+            self._warn(Noted(f"a notification was not sent: {fault}", warning=True))
 
 
 async def alerts_for(at: Workplace, names: Sequence[str], warn: Observer) -> Alerts | None:

@@ -7,21 +7,9 @@ from typing import Protocol
 
 import anyio
 
+from runner.assembly.control import Stoppable
 from runner.errors import first_error
 from runner.events import Ending, Event, Observer
-
-
-class Stoppable(Protocol):
-    """An engine, as far as those outside of it are concerned."""
-
-    def drain(self, reason: str) -> None:
-        """No new submits; what is in flight is finished."""
-
-    def stop(self, reason: str) -> None:
-        """Ends at once."""
-
-    def is_draining(self) -> bool:
-        """Whether no new job is sent any more."""
 
 
 class Companion(Protocol):
@@ -34,12 +22,12 @@ class Companion(Protocol):
         """Works beside the engine; cancelled when that has ended."""
 
 
-Control = Callable[[Stoppable], None]
-Work = Callable[[Observer, Control], Awaitable[Ending]]
+TakeControl = Callable[[Stoppable], None]
+Work = Callable[[Observer, TakeControl], Awaitable[Ending]]
 
 
 async def accompanied(
-    work: Work, see: Observer, control: Control, companions: Sequence[Companion]
+    work: Work, see: Observer, control: TakeControl, companions: Sequence[Companion]
 ) -> Ending:
     """Does the work with everybody around it; `see` is told before the companions are."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from runner.assembly.company import Stoppable
+from runner.assembly.control import Stoppable
 from runner.events import Event, Moved
 from runner.ledger import Ledger
 from runner.ledger.reading import pending_by_model, recent_latencies

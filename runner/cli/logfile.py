@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from runner.assembly.running import Watcher
 from runner.errors import RunnerError, UsageError
 from runner.events import Event, Noted, Observer
 
@@ -49,15 +50,14 @@ class LogFile:
         except OSError as error:
             raise UsageError(f"the log file {path} cannot be written: {error.strerror}") from error
 
-    def beside(self, see: Observer) -> Observer:
-        """An observer that tells `see`, and then writes; `see` is also told when that fails."""
-        self._warn = see
+    def beside(self, watcher: Watcher) -> Watcher:
+        """A watcher that shows, and then writes; it also shows when that fails."""
+        self._warn = watcher.see
+        return _Both(watcher, self)
 
-        def tell(event: Event) -> None:
-            see(event)
-            self.write(type(event).__name__.lower(), asdict(event))
-
-        return tell
+    def see(self, event: Event) -> None:
+        """Writes an event; never raises into the run."""
+        self.write(type(event).__name__.lower(), asdict(event))
 
     def write(self, name: str, about: Mapping[str, Any]) -> None:
         """Writes a line with the time and the name of what happened."""
@@ -117,6 +117,23 @@ class LogFile:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+class _Both:
+    def __init__(self, watcher: Watcher, log: LogFile) -> None:
+        self._watcher = watcher
+        self._log = log
+
+    def __enter__(self) -> Self:
+        self._watcher.__enter__()
+        return self
+
+    def __exit__(self, *exit_details: object) -> None:
+        self._watcher.__exit__(*exit_details)
+
+    def see(self, event: Event) -> None:
+        self._watcher.see(event)
+        self._log.see(event)
 
 
 @contextmanager

@@ -68,8 +68,8 @@ def jobs_command(
 
 
 async def _status(paths: tuple[Path, ...], place: Place, as_json: bool) -> int:
+    from runner.assembly.closing import manifest_summaries, status_of
     from runner.assembly.session import check_known, manifest_names, reading_ledger, workplace
-    from runner.cli.closing import manifest_summaries, status_of
     from runner.ledger.reading import counts, money_by_model, next_deadline, saved_files
     from runner.report.summary import manifest_json, states_json
 

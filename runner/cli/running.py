@@ -1,50 +1,33 @@
-"""A run from the outside: lock, plan, engine, display, summary."""
+"""A run from the terminal: lock, signals, display, summary."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import anyio
 import click
 
 from runner import __version__
-from runner.assembly.company import Companion, Stoppable, accompanied
+from runner.assembly.closing import Begun
+from runner.assembly.control import Control
 from runner.assembly.place import Place
-from runner.assembly.session import (
-    Prepared,
-    Workplace,
-    adopt,
-    check_origin,
-    load_manifests,
-    shell,
-    workplace,
-)
-from runner.cli.closing import Begun, close_run, exit_status
+from runner.assembly.running import Asked, Audience, Watcher, run_to_end
+from runner.assembly.session import Progress, Workplace, load_manifests, shell, workplace
 from runner.cli.logfile import LogFile, logged
 from runner.cli.watching import watcher
-from runner.errors import EXIT_STOPPED_EARLY, MissingKeyError, RunnerError
-from runner.events import Ending, Noted, Observer
-from runner.governor import Governor
-from runner.inventory import Inventory
-from runner.job import State
-from runner.ledger import Counts, Ledger, LedgerLock
-from runner.ledger.reading import counts
+from runner.errors import EXIT_STOPPED_EARLY, RunnerError
+from runner.ledger import LedgerLock
 from runner.policy.curfew import Deadline
-from runner.policy.pace import Pace
-from runner.report.summary import summary_json
+from runner.report.summary import Summary, render_summary, summary_json
 from runner.report.tally import Heading, Tally
-
-if TYPE_CHECKING:
-    from runner.assembly.alerts import Alerts
 
 # A manifest that is read in a moment needs no word about it.
 SLOW_PLANNING_JOBS = 50_000
@@ -67,6 +50,16 @@ class RunOptions:
     deadline: Deadline | None = None
     log_file: Path | None = None
 
+    def overrides(self) -> dict[str, Any]:
+        """The settings that the command line beats."""
+        return {
+            "run.concurrency": self.concurrency,
+            "run.on_doubt": self.on_doubt,
+            "run.on_expired": self.on_expired,
+            "run.budget": self.budget,
+            "api.rpm": self.rpm,
+        }
+
     def typed(self) -> str:
         """The options that a resumed run should be given again."""
         named = {
@@ -80,204 +73,73 @@ class RunOptions:
         return " ".join(typed + ["--wait-for-credits"] * self.wait_for_credits)
 
 
-@dataclass(slots=True)
-class _Control:
-    """What signals act on: the engine, once there is one; what comes before it until then.
-
-    `log` is where it is all written down, if that was asked for.
-    """
-
-    log: LogFile | None = None
-    engine: Stoppable | None = None
-    signals: int = 0
-    start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-
-    def take(self, engine: Stoppable) -> None:
-        """From here on signals are for the engine; one that came just before as well."""
-        self.engine = engine
-        if self.signals:
-            engine.drain("a signal")
-
-
 def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> int:
     """Runs the manifests; returns the exit status."""
-    overrides = {
-        "run.concurrency": options.concurrency,
-        "run.on_doubt": options.on_doubt,
-        "run.on_expired": options.on_expired,
-        "run.budget": options.budget,
-        "api.rpm": options.rpm,
-    }
-    at = workplace(place, overrides)
+    at = workplace(place, options.overrides())
     manifests = load_manifests(paths)
+    asked = Asked(
+        options.limit, options.wait_for_credits, shell(paths), options.typed(), options.deadline
+    )
     lock = LedgerLock(at.ledger)
     lock.acquire(time.time())
     place_of_work = {"ledger": str(at.ledger), "output": str(at.output), "simulated": at.simulated}
     begun = {"version": __version__, "manifests": [m.name for m in manifests], **place_of_work}
     with lock, logged(options.log_file, begun) as log:
-        return anyio.run(_run, manifests, at, options, shell(paths), log)
+        summary = anyio.run(_run, manifests, at, asked, options, log)
+        if log is not None and summary is not None:
+            log.write("ended", summary_json(summary))
+    if summary is None:
+        click.echo("stopped before anything was sent; run again to go on", err=True)
+        return EXIT_STOPPED_EARLY
+    return exit_status(summary, as_json=options.as_json)
+
+
+def exit_status(summary: Summary, *, as_json: bool) -> int:
+    """Prints the summary; returns its exit status."""
+    if as_json:
+        click.echo(json.dumps(summary_json(summary), ensure_ascii=False))
+        return summary.exit_code
+    width = shutil.get_terminal_size().columns
+    colour = sys.stdout.isatty()
+    click.echo(render_summary(summary, width, colour=colour), nl=False, color=colour)
+    return summary.exit_code
 
 
 async def _run(
-    manifests: Any, at: Workplace, options: RunOptions, arguments: str, log: LogFile | None
-) -> int:
-    control = _Control(log)
-    result, failure = EXIT_STOPPED_EARLY, None
+    manifests: Any, at: Workplace, asked: Asked, options: RunOptions, log: LogFile | None
+) -> Summary | None:
+    def display(tally: Tally, begun: Begun) -> Watcher:
+        shown = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
+        return shown if log is None else log.beside(shown)
+
+    control = Control()
+    audience = Audience(display, _planning_progress(options))
+    result, failure = None, None
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, control)
         try:
-            result = await _with_ledger(manifests, at, options, arguments, control)
+            result = await run_to_end(manifests, at, asked, control, audience)
         except RunnerError as error:
             # Out of the group it would come as a group, which nobody words.
             failure = error
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    if control.start.cancelled_caught:
-        click.echo("stopped before anything was sent; run again to go on", err=True)
     return result
 
 
-async def _watch_signals(
-    control: _Control, *, task_status: Any = anyio.TASK_STATUS_IGNORED
-) -> None:
+async def _watch_signals(control: Control, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
     """The first signal drains, the second stops; before the engine runs, the first one stops."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         task_status.started()
+        count = 0
         async for number in received:
-            control.signals += 1
+            count += 1
             name = signal.Signals(number).name
-            if control.engine is None:
-                control.start.cancel()
-            elif control.signals == 1 and not control.engine.is_draining():
-                control.engine.drain(name)
+            if count == 1 and not control.is_draining():
+                control.drain(name)
             else:
-                control.engine.stop(f"a second {name}" if control.signals > 1 else name)
-
-
-async def _with_ledger(
-    manifests: Any, at: Workplace, options: RunOptions, arguments: str, control: _Control
-) -> int:
-    async with await Ledger.open(at.ledger) as ledger:
-        # Inside of the ledger's own block: that is left in order, whatever is cancelled.
-        with control.start:
-            return await _on_ledger(ledger, manifests, at, options, arguments, control)
-    return EXIT_STOPPED_EARLY
-
-
-async def _on_ledger(
-    ledger: Ledger,
-    manifests: Any,
-    at: Workplace,
-    options: RunOptions,
-    arguments: str,
-    control: _Control,
-) -> int:
-    await check_origin(ledger, simulated=_is_simulated(at))
-    prepared = await adopt(ledger, manifests, at.output, _planning_progress(options))
-    begun = Begun(
-        [m.name for m in manifests], prepared.keys, time.time(), arguments, options.typed()
-    )
-    doubtful = await ledger.doubt_interrupted(time.time())
-    before = await counts(ledger)
-    tally = _tally(before, begun, at)
-    display = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
-    ending, log = Ending(), control.log
-    see = display.see if log is None else log.beside(display.see)
-    needed = _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before)
-    alerts = await _alerts(at, begun, see, needed)
-    if needed:
-        from runner.assembly.working import Task, work
-
-        task = Task(prepared.keys, options.limit, options.wait_for_credits)
-        with display:
-            _tell(see, prepared, doubtful)
-            companions: list[Companion] = [alerts] if alerts else []
-            if options.deadline is not None:
-                companions.append(await _deadline_watch(ledger, at, prepared, options.deadline))
-            try:
-                begin = partial(work, ledger, at, task)
-                ending = await accompanied(begin, see, control.take, companions)
-            except RunnerError as error:
-                _warn(await alerts.failed(error) if alerts else [])
-                raise
-    progress = tally.at(time.time())
-    summary = await close_run(ledger, at, begun, ending, progress)
-    if log is not None:
-        log.write("ended", summary_json(summary))
-    status = exit_status(summary, as_json=options.as_json)
-    _warn(await alerts.ended(summary, ledger, idle=not needed) if alerts else [])
-    return status
-
-
-async def _alerts(at: Workplace, begun: Begun, see: Observer, needed: bool) -> Alerts | None:
-    """Who tells people how the run fares; nobody where that is not wanted. Raises UsageError."""
-    if not at.settings.notify.urls:
-        return None
-    from runner.notify import check_installed
-
-    check_installed()
-    if not needed and "idle" not in at.settings.notify.on:
-        return None
-    from runner.assembly.alerts import alerts_for
-
-    return await alerts_for(at, begun.names, see)
-
-
-async def _deadline_watch(
-    ledger: Ledger, at: Workplace, prepared: Prepared, deadline: Deadline
-) -> Companion:
-    from runner.assembly.deadline import deadline_watch
-
-    return await deadline_watch(ledger, deadline, prepared.keys, at.settings.run.drain_s)
-
-
-def _warn(faults: Sequence[str]) -> None:
-    for fault in faults:
-        click.echo(f"warning: {fault}", err=True)
-
-
-def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:
-    """Whether anything is left to send or to ask for. Raises MissingKeyError."""
-    if not _any_in(before, State.PENDING, State.SUBMITTED, State.IN_DOUBT, State.EXPIRED):
-        return False
-    if at.settings.api.key is None and not at.simulated:
-        raise MissingKeyError(
-            "no API key: set SEGMIND_API_KEY or `api.key` in the config, or try it with --sandbox"
-        )
-    return True
-
-
-async def _lacks_files(
-    ledger: Ledger, at: Workplace, prepared: Prepared, before: dict[str, Counts]
-) -> bool:
-    """Whether files are still to be fetched, or are gone from the disk."""
-    if _any_in(before, State.COMPLETED):
-        return True
-    governor = Governor(Pace(), Random(), lambda _: None)
-    found = [each async for each in Inventory(ledger, governor, at.output).take(prepared.keys)]
-    return bool(found)
-
-
-def _any_in(before: dict[str, Counts], *states: State) -> bool:
-    return any(entry.states.get(state, 0) for entry in before.values() for state in states)
-
-
-def _is_simulated(at: Workplace) -> bool:
-    """A loopback API is a simulated one, too: its results are none to keep beside real ones."""
-    host = urlsplit(at.settings.api.base_url).hostname or ""
-    return at.simulated or host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _tally(before: dict[str, Counts], begun: Begun, at: Workplace) -> Tally:
-    states: dict[State, int] = {}
-    spent = 0.0
-    for name in begun.names:
-        entry = before.get(name, Counts(name))
-        spent += entry.spent
-        for state, count in entry.states.items():
-            states[state] = states.get(state, 0) + count
-    return Tally(states, started_at=begun.started, spent_before=spent, rpm=at.settings.api.rpm)
+                control.stop(f"a second {name}" if count > 1 else name)
 
 
 def _heading(begun: Begun, at: Workplace) -> Heading:
@@ -285,16 +147,7 @@ def _heading(begun: Begun, at: Workplace) -> Heading:
     return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command)
 
 
-def _tell(see: Observer, prepared: Prepared, doubtful: int) -> None:
-    for note in prepared.notes:
-        see(Noted(note))
-    if doubtful:
-        jobs = "1 job is" if doubtful == 1 else f"{doubtful:,} jobs are"
-        text = f"{jobs} in doubt: the last run ended while they were sent; the history is asked"
-        see(Noted(text, warning=True))
-
-
-def _planning_progress(options: RunOptions) -> Any:
+def _planning_progress(options: RunOptions) -> Progress:
     def tell(count: int) -> None:
         if count % SLOW_PLANNING_JOBS == 0 and not options.quiet and sys.stderr.isatty():
             click.echo(f"reading the manifest: {count:,} jobs", err=True)

@@ -5,22 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
+from runner.assembly.running import Watcher
 from runner.events import Answered, Draining, Event, Held, Moved, Noted
 from runner.report.tally import Heading, Tally
 from runner.report.words import printable
-
-
-class Watcher(Protocol):
-    """Sees every event of a run, as a context manager around it."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def see(self, event: Event) -> None:
-        """Takes an event in; never raises into the run."""
 
 
 class Trace:

@@ -1,14 +1,9 @@
-"""How a run closes: the true counts from the ledger, the summary, the exit status."""
+"""How a run closes: the true counts from the ledger, the exit status, the summary."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import click
 
 from runner.assembly.session import Workplace
 from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED
@@ -16,7 +11,7 @@ from runner.events import Ending
 from runner.job import TERMINAL_STATES, State
 from runner.ledger import Counts, Ledger
 from runner.ledger.reading import causes, counts
-from runner.report.summary import ManifestSummary, Summary, render_summary, summary_json
+from runner.report.summary import ManifestSummary, Summary
 from runner.report.tally import Progress
 
 # The summary shows the largest and says how many more there are.
@@ -90,14 +85,3 @@ async def file_counts(ledger: Ledger) -> dict[str, int]:
     from runner.ledger.reading import saved_files
 
     return await saved_files(ledger)
-
-
-def exit_status(summary: Summary, *, as_json: bool) -> int:
-    """Prints the summary; returns its exit status."""
-    if as_json:
-        click.echo(json.dumps(summary_json(summary), ensure_ascii=False))
-        return summary.exit_code
-    width = shutil.get_terminal_size().columns
-    colour = sys.stdout.isatty()
-    click.echo(render_summary(summary, width, colour=colour), nl=False, color=colour)
-    return summary.exit_code
