@@ -26,7 +26,8 @@ from runner.manifest import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-DOCS = README + (ROOT / "docs/guarantees.md").read_text("utf-8")
+PAGES = ("docs/guarantees.md", "docs/unattended.md")
+DOCS = "".join([README, *((ROOT / page).read_text("utf-8") for page in PAGES)])
 
 
 def written_commands() -> list[str]:
