@@ -30,6 +30,7 @@ def test_nothing_is_sent_that_could_not_be_collected(
     assert set(ended.json["states"]) == {"saved", "pending"}
     assert ended.json["states"]["saved"] == api.accepted > 0
     assert "for 3s at most: no new submits from" in ended.json["stopped"]
+    assert "200 to do, 0 saved, for 3s at most" in ended.err
     assert "stopping: for 3s at most" in ended.err
 
 

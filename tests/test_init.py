@@ -270,3 +270,11 @@ def test_a_time_that_is_none_is_told(desk: Desk) -> None:
     assert told.status == 2
     assert "--at" in told.err
     assert list(desk.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "", ".hidden", "night: 1"])
+def test_a_name_that_no_manifest_can_have_is_told(desk: Desk, name: str) -> None:
+    told = desk.run("init", "--name", name)
+    assert told.status == 2
+    assert "--name" in told.err
+    assert list(desk.folder.iterdir()) == []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from desk import KEY, QUICK, Desk, Service, finish, wait_until
@@ -52,6 +53,13 @@ def test_every_event_is_a_line_with_its_time(desk: Desk, api: Service) -> None:
     times = [datetime.fromisoformat(e["time"]) for e in told]
     assert times == sorted(times)
     assert all(e["time"].endswith("Z") for e in told)
+
+
+def test_every_kind_of_event_is_explained() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "unattended.md").read_text("utf-8")
+    explained = set(re.findall(r"^\| `(\w+)` \| [`e]", page, re.MULTILINE))
+    kinds = {kind.__name__.lower() for kind in get_args(Event)}
+    assert kinds | {"started", "ended"} <= explained
 
 
 def test_the_next_run_goes_on_in_the_same_file(desk: Desk, api: Service) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from runner.assembly.place import Place
-from runner.cli.completion import configs, manifests
+from runner.cli.completion import configs, job_ids, manifests
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,3 +68,10 @@ def manifest_arguments(*, required: bool) -> Callable[[F], F]:
 def json_option(help_text: str) -> Callable[[F], F]:
     """Adds --json; the command takes it as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
+
+
+def job_option(help_text: str) -> Callable[[F], F]:
+    """Adds --job, which may be given several times; the command takes them as `ids`."""
+    return click.option(
+        "--job", "ids", multiple=True, metavar="ID", shell_complete=job_ids, help=help_text
+    )

@@ -109,7 +109,8 @@ async def _run(
     manifests: Any, at: Workplace, asked: Asked, options: RunOptions, log: LogFile | None
 ) -> Summary | None:
     def display(tally: Tally, begun: Begun) -> Watcher:
-        shown = watcher(tally, _heading(begun, at), options.quiet, options.verbose)
+        heading = _heading(begun, at, options.deadline)
+        shown = watcher(tally, heading, options.quiet, options.verbose)
         return shown if log is None else log.beside(shown)
 
     control = Control()
@@ -142,9 +143,10 @@ async def _watch_signals(control: Control, *, task_status: Any = anyio.TASK_STAT
                 control.stop(f"a second {name}" if count > 1 else name)
 
 
-def _heading(begun: Begun, at: Workplace) -> Heading:
+def _heading(begun: Begun, at: Workplace, deadline: Deadline | None) -> Heading:
     command = " ".join(filter(None, ("runner status", begun.arguments, at.options)))
-    return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command)
+    until = "" if deadline is None else deadline.words
+    return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command, until)
 
 
 def _planning_progress(options: RunOptions) -> Progress:

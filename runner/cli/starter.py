@@ -49,12 +49,15 @@ def init_command(
     night, and runner.env for the key, which only you can read; files that are there are kept then.
     """
     from runner.cli.questions import Answers, ask, key_words
+    from runner.manifest.definitions import name_fault
     from runner.policy.curfew import next_time_of_day
 
     try:
         next_time_of_day(at, 0.0)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--at") from error
+    if fault := name_fault(name):
+        raise click.BadParameter(fault, param_hint="--name")
     asks = not yes and sys.stdin.isatty()
     scheduled = cron or systemd
     manifest = folder / f"{name}.yaml"

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from runner.config.fields import Count, Dollars, Duration, FilePath, Key, Origin, listed, no_boolean
+from runner.documents.json_schema import NOTHING, REFERENCE, or_else
 
 KEY_VARIABLE = "SEGMIND_API_KEY"
 
@@ -131,16 +132,7 @@ def config_schema() -> dict[str, Any]:
     notify["anyOf"] = [{"$ref": notify.pop("$ref")}, *_words_schema({})["anyOf"]]
     for definition in (schema, *schema["$defs"].values()):
         for name, about in definition["properties"].items():
-            definition["properties"][name] = _as_written(about)
+            is_section = "$ref" in str(about)
+            others = (NOTHING,) if is_section else (NOTHING, REFERENCE)
+            definition["properties"][name] = or_else(about, *others)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Config"}
-
-
-def _as_written(about: dict[str, Any]) -> dict[str, Any]:
-    """What a file may hold beside a value: nothing at all, or `${NAME}` from the environment."""
-    said = {key: about[key] for key in ("title", "description", "default") if key in about}
-    value = {key: about[key] for key in about if key not in said}
-    ways = value.pop("anyOf", None) or [value]
-    others: list[dict[str, Any]] = [{"type": "null"}]
-    if not any("$ref" in way for way in ways):
-        others.append({"type": "string", "pattern": r"\$\{[^{}]*\}"})
-    return said | {"anyOf": [*ways, *(other for other in others if other not in ways)]}

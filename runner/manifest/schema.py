@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.documents.json_schema import NOTHING, or_else
 from runner.manifest.definitions import Header
 
 
@@ -14,18 +15,9 @@ def manifest_schema() -> dict[str, Any]:
         if name == "prompts":
             about["minItems"] = 1
         else:
-            schema["properties"][name] = _or_nothing(about)
+            schema["properties"][name] = or_else(about, NOTHING)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
         "title": "Manifest",
     }
-
-
-def _or_nothing(about: dict[str, Any]) -> dict[str, Any]:
-    """A key without a value counts as left out."""
-    said = {key: about[key] for key in ("title", "description", "default") if key in about}
-    value = {key: about[key] for key in about if key not in said}
-    ways = value.pop("anyOf", None) or [value]
-    nothing = {"type": "null"}
-    return said | {"anyOf": ways if nothing in ways else [*ways, nothing]}
