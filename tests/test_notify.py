@@ -195,6 +195,24 @@ def test_an_address_that_cannot_be_used_is_told_before_anything_is_sent(
     assert list(api.sandbox.requests) == []
 
 
+@pytest.mark.parametrize(
+    "notify",
+    [
+        f"{{'json://{SECRET}': }}",
+        f"[{{urls: 'json://{SECRET}'}}]",
+        f"{{urls: ['json://{SECRET}'], on: [never]}}",
+        f"{{url: 'json://{SECRET}'}}",
+        f"{{urls: ['json://{SECRET}/${{NO_SUCH_VARIABLE}}']}}",
+    ],
+)
+def test_a_faulty_config_is_told_without_the_address(desk: Desk, notify: str) -> None:
+    desk.write("config.yaml", f"notify: {notify}\n")
+    ended = desk.run("run", desk.manifest("a fox"))
+    assert ended.status == 2
+    assert "config.yaml:1: " in ended.err
+    assert SECRET not in ended.words
+
+
 def test_without_apprise_the_way_to_it_is_told_before_anything_is_sent(
     desk: Desk, api: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
