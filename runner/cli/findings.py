@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A night of pictures of some 2 MB each.
 LITTLE_SPACE_BYTES = 2_000_000_000
+# Without a bound in the config the account's rate keeps the requests at a time few.
+USUAL_REQUESTS = 64
 # What a run opens beside its connections: the ledger, logs, files under way.
 OTHER_DESCRIPTORS = 64
 
@@ -125,7 +127,8 @@ def descriptor_findings(at: Workplace) -> list[Finding]:
     from runner.fetcher import CONNECTIONS
 
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = at.settings.run.concurrency + CONNECTIONS + OTHER_DESCRIPTORS
+    requests = at.settings.run.concurrency or USUAL_REQUESTS
+    wanted = requests + CONNECTIONS + OTHER_DESCRIPTORS
     what, how = "open files", f"this system allows {most:,}, a run wants up to {wanted:,}"
     if most == resource.RLIM_INFINITY or most >= wanted:
         return [Finding("ok", what, how)]
