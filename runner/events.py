@@ -63,10 +63,11 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something a person should read once. `warning` asks for attention."""
+    """Something a person should read once. `warning` asks for attention, `pause`: nothing goes on."""
 
     text: str
     warning: bool = False
+    pause: bool = False
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ FLOORS = {
     "governor": 2,
     "fetcher": 2,
     "media": 1,
+    "notify": 2,
     "submitter": 3,
     "poller": 3,
     "downloader": 3,

@@ -476,6 +476,20 @@ def test_what_only_looks_starts_without_the_heavy_libraries(desk: Desk, line: li
     assert told.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_run_with_nothing_to_do_says_one_line_and_loads_nothing_heavy(
+    desk: Desk, api: Service
+) -> None:
+    assert desk.run("run", desk.manifest("a fox")).status == 0
+    again = desk.process("run", "animals.yaml", environ={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert again.out.count("\n") == 1
+    assert "nothing to do" in again.out
+    lines = again.err.splitlines()
+    assert [line for line in lines if not line.startswith("import time:")] == []
+    loaded = {line.rpartition("|")[2].strip() for line in lines}
+    assert "runner.ledger" in loaded
+    assert not loaded & {"aiohttp", "PIL", "rich", "apprise"}
+
+
 def test_a_reader_that_leaves_early_is_no_error(desk: Desk, mixed: Service) -> None:
     shell = f"{sys.executable} -m runner jobs | head -n 1"
     told = subprocess.run(

@@ -58,7 +58,9 @@ def test_all_is_well(desk: Desk, worked: Service) -> None:
     status, found = findings(desk)
     assert status == 0
     assert {each["level"] for each in found.values()} <= {"ok", "note"}
-    assert set(found) == {"ledger", "output", "API", "API key", "balance", "clock", "request"}
+    assert set(found) == {
+        *("config", "ledger", "output", "open", "API", "API key", "balance", "clock", "request")
+    }
     assert found["ledger"]["how"] == "sound, 1 jobs"
     assert "$1,000.00" in found["balance"]["how"]
     assert "1 requests" in found["request"]["how"]
@@ -317,3 +319,85 @@ def test_a_wrong_config_is_told_as_ever(desk: Desk) -> None:
     told = desk.run("doctor")
     assert told.status == 2
     assert "budgt" in told.err
+
+
+# What is on this computer
+
+
+def test_manifests_are_read_to_their_last_job(desk: Desk, api: Service) -> None:
+    desk.manifest("a fox", "an owl", name="night")
+    desk.write("prompts.txt", "a fox\na {{colour}} owl\n")
+    desk.manifest({"file": "prompts.txt"}, name="day")
+    status, found = findings(desk, "night.yaml")
+    assert status == 0
+    assert found["manifest"]["how"] == "well, 2 jobs"
+    status, found = findings(desk, "night.yaml", "day.yaml")
+    assert status == 1
+    assert "prompts.txt:2" in found["manifest"]["how"]
+    assert "runner schema manifest" in found["manifest"]["mend"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "runner.env"])
+def test_a_key_that_others_can_read_is_a_note(desk: Desk, api: Service, name: str) -> None:
+    path = desk.folder / name
+    desk.configure(api.url, key=KEY if name == "config.yaml" else None)
+    desk.write("runner.env", f"SEGMIND_API_KEY={KEY}\n").chmod(0o600)
+    (desk.folder / "config.yaml").chmod(0o600)
+    path.chmod(0o644)
+    assert f"chmod 600 {name}" in said(desk).out
+    path.chmod(0o600)
+    assert "chmod" not in said(desk).out
+
+
+def test_a_key_that_only_this_shell_knows_is_told(
+    desk: Desk, serve: Callable[..., Service]
+) -> None:
+    serve(QUICK, key=None)
+    desk.environ["SEGMIND_API_KEY"] = KEY
+    status, found = findings(desk)
+    assert status == 0
+    assert "runner init --cron" in found["API key's source"]["mend"]
+
+
+def test_too_few_open_files_for_the_concurrency(
+    desk: Desk, serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(QUICK, concurrency=5000)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    status, found = findings(desk)
+    assert status == 1
+    assert "LimitNOFILE=5096" in found["open"]["mend"]
+
+
+def test_an_output_on_another_disk_is_a_note(desk: Desk, api: Service) -> None:
+    other = Path("/dev/shm")  # noqa: S108
+    if not other.is_dir() or other.stat().st_dev == desk.folder.stat().st_dev:
+        pytest.skip("there is no other disk")
+    status, found = findings(desk, "--output", f"{other}/pictures")
+    assert status == 0
+    assert "another disk" in found["output"]["how"]
+    assert f"RequiresMountsFor={other}" in found["output"]["mend"]
+
+
+def test_notifications_are_tried_only_when_asked_for(desk: Desk, api: Service) -> None:
+    status, found = findings(desk, "--notify")
+    assert status == 1
+    assert found["notify"]["how"] == "there are no addresses"
+    path = desk.folder / "config.yaml"
+    path.write_text(path.read_text() + "notify: ['json://127.0.0.1:9/s3cr3t']\n")
+    status, found = findings(desk)
+    assert status == 0
+    assert found["notify"]["how"] == "well, not tried: address 1 (json)"
+    status, found = findings(desk, "--notify")
+    assert status == 1
+    assert "address 1 (json): not reached" in found["notify"]["how"]
+    assert "s3cr3t" not in said(desk).words
+
+
+def test_an_address_that_cannot_be_used_is_a_problem(desk: Desk, api: Service) -> None:
+    path = desk.folder / "config.yaml"
+    path.write_text(path.read_text() + "notify: ['nothing://s3cr3t']\n")
+    status, found = findings(desk)
+    assert status == 1
+    assert "address 1 (nothing) cannot be used" in found["notify"]["how"]
+    assert "s3cr3t" not in said(desk).words

@@ -82,6 +82,17 @@ def resume_slowly(desk: Desk, api: Service) -> None:
     assert api.sandbox.stats()["max_per_body"] == 1
 
 
+def test_the_first_signal_stops_a_run_that_drains_anyway(
+    desk: Desk, serve: Callable[..., Service]
+) -> None:
+    serve(Options(latency=Fixed(60.0), picture_px=64))
+    process = desk.start("run", desk.manifest(*FOXES), "--limit", "1")
+    while "stopping" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert finish(process, 10).status == 3
+
+
 def test_a_drain_ends_after_its_time(desk: Desk, serve: Callable[..., Service]) -> None:
     _, process = begin(desk, serve, 60.0, drain="300ms")
     started = time.monotonic()

@@ -17,6 +17,9 @@ class Stoppable(Protocol):
     def stop(self, reason: str) -> None:
         """Ends at once."""
 
+    def is_draining(self) -> bool:
+        """Whether no new job is sent any more."""
+
 
 @dataclass(slots=True)
 class Control:
@@ -29,6 +32,10 @@ class Control:
     start: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     times_asked: int = 0
     _asked: str | None = None
+
+    def is_draining(self) -> bool:
+        """Whether the run is on its way to its end by itself, so that it can only be stopped."""
+        return self.engine is not None and self.engine.is_draining()
 
     def take(self, engine: Stoppable) -> None:
         """From here on it is the engine that ends; it was asked to already if that came just before."""

@@ -5,25 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from runner.assembly.closing import Begun, close_run
+from runner.assembly.company import Companion, accompanied
 from runner.assembly.control import Control
 from runner.assembly.session import Prepared, Progress, Workplace, adopt, check_origin
-from runner.errors import MissingKeyError
-from runner.events import Ending, Event, Noted
+from runner.errors import MissingKeyError, RunnerError
+from runner.events import Ending, Event, Noted, Observer
 from runner.governor import Governor
 from runner.inventory import Inventory
 from runner.job import State
 from runner.ledger import Counts, Ledger
 from runner.ledger.reading import counts
+from runner.policy.curfew import Deadline
 from runner.policy.pace import Pace
 from runner.report.summary import Summary
 from runner.report.tally import Tally
 
 if TYPE_CHECKING:
+    from runner.assembly.alerts import Alerts
     from runner.manifest import Manifest
 
 
@@ -35,6 +39,7 @@ class Asked:
     wait_for_credits: bool = False
     arguments: str = ""
     options: str = ""
+    deadline: Deadline | None = None
 
 
 class Watcher(Protocol):
@@ -86,22 +91,61 @@ async def _on_ledger(
     before = await counts(ledger)
     tally = _tally(before, begun, at)
     watcher = audience.watcher(tally, begun)
-    ending, progress, gallery = Ending(), tally.at(time.time()), ""
-    if _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before):
-        # Not before there is something to do: a run without is over in a moment.
-        from runner.assembly.working import Task, work
+    needed = _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before)
+    alerts = await _alerts(at, begun, watcher.see, needed)
+    if not needed:
+        summary = await close_run(ledger, at, begun, Ending(), tally.at(time.time()))
+        if alerts is not None:
+            await alerts.ended(summary, ledger, idle=True)
+        return summary
+    # Not before there is something to do: a run without is over in a moment.
+    from runner.assembly.working import Task, work
 
-        task = Task(prepared.keys, asked.limit, asked.wait_for_credits)
-        with watcher:
-            _tell(watcher, prepared, doubtful)
-            ending = await work(ledger, at, task, watcher.see, control.take)
-            progress = tally.at(time.time())
-            if at.settings.run.gallery:
-                from runner.assembly.gallery import gallery_of_run
+    task = Task(prepared.keys, asked.limit, asked.wait_for_credits)
+    with watcher:
+        _tell(watcher, prepared, doubtful)
+        companions: list[Companion] = [alerts] if alerts else []
+        if asked.deadline is not None:
+            companions.append(await _deadline_watch(ledger, at, prepared, asked.deadline))
+        try:
+            begin = partial(work, ledger, at, task)
+            ending = await accompanied(begin, watcher.see, control.take, companions)
+        except RunnerError as error:
+            if alerts is not None:
+                await alerts.failed(error)
+            raise
+        progress = tally.at(time.time())
+        gallery = ""
+        if at.settings.run.gallery:
+            from runner.assembly.gallery import gallery_of_run
 
-                gallery = await gallery_of_run(ledger, at, control, watcher.see)
-    summary = await close_run(ledger, at, begun, ending, progress)
-    return replace(summary, gallery=gallery)
+            gallery = await gallery_of_run(ledger, at, control, watcher.see)
+        summary = replace(await close_run(ledger, at, begun, ending, progress), gallery=gallery)
+        if alerts is not None:
+            await alerts.ended(summary, ledger)
+    return summary
+
+
+async def _alerts(at: Workplace, begun: Begun, see: Observer, needed: bool) -> Alerts | None:
+    """Who tells people how the run fares; nobody where that is not wanted. Raises UsageError."""
+    if not at.settings.notify.urls:
+        return None
+    from runner.notify import check_installed
+
+    check_installed()
+    if not needed and "idle" not in at.settings.notify.on:
+        return None
+    from runner.assembly.alerts import alerts_for
+
+    return await alerts_for(at, begun.names, see)
+
+
+async def _deadline_watch(
+    ledger: Ledger, at: Workplace, prepared: Prepared, deadline: Deadline
+) -> Companion:
+    from runner.assembly.deadline import deadline_watch
+
+    return await deadline_watch(ledger, deadline, prepared.keys, at.settings.run.drain_s)
 
 
 def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "doctor": ("runner.cli.doctor", "Check key, reachability, balance, clock, disk and ledger."),
     "init": ("runner.cli.starter", "Write a starter config and manifest."),
     "schema": ("runner.cli.starter", "Print the JSON Schema of manifests or configs."),
+    "completion": ("runner.cli.completion", "Print the script from which a shell completes."),
 }
 
 

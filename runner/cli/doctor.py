@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import click
 
 from runner.assembly.place import Place
-from runner.cli.options import json_option, place_options
+from runner.cli.findings import (
+    Finding,
+    config_findings,
+    descriptor_findings,
+    disk_findings,
+    manifest_findings,
+    notify_findings,
+    unattended_note,
+)
+from runner.cli.options import json_option, manifest_arguments, place_options
 from runner.errors import EXIT_OK, EXIT_UNSAVED, LedgerBusy, RunnerError
 
 if TYPE_CHECKING:
@@ -23,38 +32,28 @@ if TYPE_CHECKING:
     from runner.job import Answer
 
 CLOCK_TOLERANCE_S = 120.0
-# A night of pictures of some 2 MB each.
-LITTLE_SPACE_BYTES = 2_000_000_000
 HISTORY_DAYS = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: how it is, and what to do where it is not well."""
-
-    level: Literal["ok", "note", "problem"]
-    what: str
-    how: str
-    mend: str = ""
-
-
 @click.command("doctor")
+@manifest_arguments(required=False)
 @place_options
+@click.option("--notify", is_flag=True, help="Send a message to the addresses under `notify`.")
 @json_option("The findings as JSON Lines.")
-def doctor_command(place: Place, as_json: bool) -> int:
-    """Check key, reachability, balance, clock, disk and ledger. Costs nothing.
+def doctor_command(manifests: tuple[Path, ...], place: Place, notify: bool, as_json: bool) -> int:
+    """Check config, disk, ledger, key, reachability, balance and clock, and MANIFESTs if given.
 
-    Exit status 1 when something stands in the way of a run.
+    Costs nothing. Exit status 1 when something stands in the way of a run.
     """
-    return anyio.run(_doctor, place, as_json)
+    return anyio.run(_doctor, manifests, place, notify, as_json)
 
 
-async def _doctor(place: Place, as_json: bool) -> int:
+async def _doctor(paths: Sequence[Path], place: Place, notify: bool, as_json: bool) -> int:
     from runner.assembly.session import workplace
 
     at = workplace(place, reading=True)
     well = True
-    async for finding in _findings(at):
+    async for finding in _findings(at, place, paths, notify):
         well = well and finding.level != "problem"
         if as_json:
             click.echo(json.dumps(asdict(finding)))
@@ -66,12 +65,18 @@ async def _doctor(place: Place, as_json: bool) -> int:
     return EXIT_OK if well else EXIT_UNSAVED
 
 
-async def _findings(at: Workplace) -> AsyncIterator[Finding]:
+async def _findings(
+    at: Workplace, place: Place, paths: Sequence[Path], notify: bool
+) -> AsyncIterator[Finding]:
+    for finding in (*config_findings(place), *manifest_findings(paths)):
+        yield finding
     damaged = False
     async for finding in _ledger(at):
         damaged = damaged or finding.level == "problem"
         yield finding
-    for finding in _disk(at.output):
+    for finding in (*disk_findings(at), *descriptor_findings(at)):
+        yield finding
+    for finding in await anyio.to_thread.run_sync(notify_findings, at, notify):
         yield finding
     if at.simulated:
         yield Finding("ok", "API", "simulated, in the run's own process")
@@ -126,31 +131,6 @@ def _rebuild_words(ledger: Path) -> str:
     )
 
 
-def _disk(output: Path) -> list[Finding]:
-    folder = output
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    what = f"output {output}"
-    if output.exists() and not output.is_dir():
-        return [Finding("problem", what, "is a file", "name another folder with --output")]
-    try:
-        probe = folder / ".runner-doctor"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        how = f"cannot be written: {error.strerror}"
-        return [
-            Finding("problem", what, how, "change its permissions or name another with --output")
-        ]
-    free = shutil.disk_usage(folder).free
-    how = f"writable, {free / 1e9:,.1f} GB free"
-    if free < LITTLE_SPACE_BYTES:
-        return [
-            Finding("note", what, how, "that is some hundred pictures; make room before a night")
-        ]
-    return [Finding("ok", what, how)]
-
-
 async def _account(at: Workplace, damaged: bool) -> AsyncIterator[Finding]:
     from runner.api import Access, Api
 
@@ -166,6 +146,8 @@ async def _account(at: Workplace, damaged: bool) -> AsyncIterator[Finding]:
         answer = await session.credits()
         for finding in _balance(answer, api.base_url):
             yield finding
+        if answer.status == 200 and (note := unattended_note(at)):
+            yield note
         if answer.server_time is not None:
             yield _clock(answer.server_time - time.time())
         yield await _history(session, api.history_url, damaged)

@@ -142,6 +142,8 @@ def _facts(view: View, frame: int) -> list[Text]:
     if progress.spent_before:
         money.append(Text(f"{dollars(progress.spent)} in all"))
     clock = [Text(f"{duration(progress.elapsed_s)} elapsed"), *_eta(progress)]
+    if view.heading.deadline:
+        clock.append(Text(view.heading.deadline))
     return [
         *_row("pace", pace, frame),
         *_row("money", money, frame),

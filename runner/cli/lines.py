@@ -215,7 +215,9 @@ def _opening(heading: Heading, progress: Progress) -> str:
     left = progress.total - progress.settled
     simulated = " (SIMULATED)" if heading.simulated else ""
     saved = progress.counts.get(State.SAVED, 0)
-    return f"runner: {names}{simulated}: {left:,} of {progress.total:,} to do, {saved:,} saved"
+    until = f", {heading.deadline}" if heading.deadline else ""
+    todo = f"{left:,} of {progress.total:,} to do, {saved:,} saved"
+    return f"runner: {names}{simulated}: {todo}{until}"
 
 
 def _failure_line(event: Moved) -> str:

@@ -13,7 +13,7 @@ import anyio
 import click
 
 from runner.assembly.place import Place
-from runner.cli.options import json_option, manifest_arguments, place_options
+from runner.cli.options import job_option, json_option, manifest_arguments, place_options
 from runner.errors import EXIT_OK, UsageError
 from runner.job import State
 
@@ -46,7 +46,7 @@ def status_command(manifests: tuple[Path, ...], place: Place, as_json: bool) -> 
     metavar="STATE",
     help="Only jobs in this state; may be given several times.",
 )
-@click.option("--job", "ids", multiple=True, metavar="ID", help="One job with its whole history.")
+@job_option("One job with its whole history.")
 @json_option("JSON Lines, one job a line.")
 def jobs_command(
     manifests: tuple[Path, ...],

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from runner.assembly.place import Place
+from runner.cli.completion import configs, job_ids, manifests
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +33,11 @@ def place_options(function: F) -> F:
     path = click.Path(path_type=Path)
     decorators = [
         click.option(
-            "-c", "--config", type=path, help="Config file.  [default: ./config.yaml when there]"
+            "-c",
+            "--config",
+            type=path,
+            shell_complete=configs,
+            help="Config file.  [default: ./config.yaml when there]",
         ),
         click.option("--ledger", type=path, help="The file that remembers every job."),
         click.option("--output", type=path, help="The folder that results are saved in."),
@@ -56,9 +61,17 @@ def manifest_arguments(*, required: bool) -> Callable[[F], F]:
         required=required,
         type=click.Path(path_type=Path),
         metavar="MANIFEST...",
+        shell_complete=manifests,
     )
 
 
 def json_option(help_text: str) -> Callable[[F], F]:
     """Adds --json; the command takes it as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
+
+
+def job_option(help_text: str) -> Callable[[F], F]:
+    """Adds --job, which may be given several times; the command takes them as `ids`."""
+    return click.option(
+        "--job", "ids", multiple=True, metavar="ID", shell_complete=job_ids, help=help_text
+    )

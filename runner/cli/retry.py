@@ -11,7 +11,7 @@ import anyio
 import click
 
 from runner.assembly.place import Place
-from runner.cli.options import manifest_arguments, place_options
+from runner.cli.options import job_option, manifest_arguments, place_options
 from runner.errors import EXIT_OK, UsageError
 from runner.job import RETRYABLE_STATES, State
 
@@ -33,9 +33,7 @@ MAY_PAY_TWICE = frozenset({State.IN_DOUBT, State.EXPIRED})
     type=click.Choice(sorted(state.value for state in RETRYABLE_STATES)),
     help="Jobs in this state; may be given several times.  [default: failed]",
 )
-@click.option(
-    "--job", "ids", multiple=True, metavar="ID", help="This job; may be given several times."
-)
+@job_option("This job; may be given several times.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask where it may pay twice.")
 def retry_command(
     manifests: tuple[Path, ...],

@@ -15,14 +15,17 @@ from typing import Any
 import anyio
 import click
 
+from runner import __version__
 from runner.assembly.closing import Begun
 from runner.assembly.control import Control
 from runner.assembly.place import Place
 from runner.assembly.running import Asked, Audience, Watcher, run_to_end
 from runner.assembly.session import Progress, Workplace, load_manifests, shell, workplace
+from runner.cli.logfile import LogFile, logged
 from runner.cli.watching import watcher
 from runner.errors import EXIT_STOPPED_EARLY, RunnerError
 from runner.ledger import LedgerLock
+from runner.policy.curfew import Deadline
 from runner.report.summary import Summary, render_summary, summary_json
 from runner.report.tally import Heading, Tally
 
@@ -44,6 +47,8 @@ class RunOptions:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    deadline: Deadline | None = None
+    log_file: Path | None = None
 
     def overrides(self) -> dict[str, Any]:
         """The settings that the command line beats."""
@@ -72,11 +77,17 @@ def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> i
     """Runs the manifests; returns the exit status."""
     at = workplace(place, options.overrides())
     manifests = load_manifests(paths)
-    asked = Asked(options.limit, options.wait_for_credits, shell(paths), options.typed())
+    asked = Asked(
+        options.limit, options.wait_for_credits, shell(paths), options.typed(), options.deadline
+    )
     lock = LedgerLock(at.ledger)
     lock.acquire(time.time())
-    with lock:
-        summary = anyio.run(_run, manifests, at, asked, options)
+    place_of_work = {"ledger": str(at.ledger), "output": str(at.output), "simulated": at.simulated}
+    begun = {"version": __version__, "manifests": [m.name for m in manifests], **place_of_work}
+    with lock, logged(options.log_file, begun) as log:
+        summary = anyio.run(_run, manifests, at, asked, options, log)
+        if log is not None and summary is not None:
+            log.write("ended", summary_json(summary))
     if summary is None:
         click.echo("stopped before anything was sent; run again to go on", err=True)
         return EXIT_STOPPED_EARLY
@@ -94,9 +105,13 @@ def exit_status(summary: Summary, *, as_json: bool) -> int:
     return summary.exit_code
 
 
-async def _run(manifests: Any, at: Workplace, asked: Asked, options: RunOptions) -> Summary | None:
+async def _run(
+    manifests: Any, at: Workplace, asked: Asked, options: RunOptions, log: LogFile | None
+) -> Summary | None:
     def display(tally: Tally, begun: Begun) -> Watcher:
-        return watcher(tally, _heading(begun, at), options.quiet, options.verbose)
+        heading = _heading(begun, at, options.deadline)
+        shown = watcher(tally, heading, options.quiet, options.verbose)
+        return shown if log is None else log.beside(shown)
 
     control = Control()
     audience = Audience(display, _planning_progress(options))
@@ -122,15 +137,16 @@ async def _watch_signals(control: Control, *, task_status: Any = anyio.TASK_STAT
         async for number in received:
             count += 1
             name = signal.Signals(number).name
-            if count == 1:
+            if count == 1 and not control.is_draining():
                 control.drain(name)
             else:
-                control.stop(f"a second {name}")
+                control.stop(f"a second {name}" if count > 1 else name)
 
 
-def _heading(begun: Begun, at: Workplace) -> Heading:
+def _heading(begun: Begun, at: Workplace, deadline: Deadline | None) -> Heading:
     command = " ".join(filter(None, ("runner status", begun.arguments, at.options)))
-    return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command)
+    until = "" if deadline is None else deadline.words
+    return Heading(tuple(begun.names), at.simulated, at.settings.run.concurrency, command, until)
 
 
 def _planning_progress(options: RunOptions) -> Progress:

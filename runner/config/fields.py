@@ -39,6 +39,11 @@ def no_boolean(value: object) -> object:
     return value
 
 
+def listed(value: object) -> object:
+    """A text's words as a list, as environment variables have to write it; other values as they are."""
+    return value.split() if isinstance(value, str) else value
+
+
 def _origin(value: str) -> str:
     try:
         parts = urlsplit(value.strip())
@@ -86,12 +91,23 @@ def _path(value: Path) -> Path:
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["90s", "15m", "8h"]}),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "exclusiveMinimum": 0,
+            "pattern": rf"^({_DURATION_PART.pattern})+$|^{_PLAIN_SECONDS.pattern}$",
+            "examples": ["90s", "15m", "8h"],
+        }
+    ),
 ]
 """Seconds, written with a unit."""
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(no_boolean)]
 FilePath = Annotated[Path, AfterValidator(_path)]
-Dollars = Annotated[float, BeforeValidator(no_boolean), Field(ge=0, allow_inf_nan=False)]
-Origin = Annotated[str, AfterValidator(_origin)]
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(no_boolean)]
+Origin = Annotated[
+    str,
+    AfterValidator(_origin),
+    WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+/?$"}),
+]
 Key = Annotated[SecretStr | None, BeforeValidator(_key)]

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
-from runner.config.fields import Count, Dollars, Duration, FilePath, Key, Origin, no_boolean
+from runner.config.fields import Count, Dollars, Duration, FilePath, Key, Origin, listed, no_boolean
+from runner.documents.json_schema import NOTHING, REFERENCE, or_else
 
 KEY_VARIABLE = "SEGMIND_API_KEY"
 
@@ -70,7 +79,7 @@ class RunSettings(_Section):
     prices: dict[str, Dollars] = Field(
         {}, description="What a job of a model costs, until the ledger knows it better."
     )
-    breaker: Annotated[int, BeforeValidator(no_boolean), Field(ge=0)] = Field(
+    breaker: Annotated[int, Field(ge=0), BeforeValidator(no_boolean)] = Field(
         10, description="Equal final errors in a row that stop a model; 0 never stops one."
     )
     doubt_wait_s: Duration = Field(
@@ -89,11 +98,48 @@ class RunSettings(_Section):
     )
 
 
+Occasion = Literal["end", "pause", "stop", "idle"]
+
+
+def _words_schema(item: dict[str, Any]) -> dict[str, Any]:
+    text = {"type": "string"}
+    return {"anyOf": [{"type": "array", "items": text | item}, text]}
+
+
+class NotifySettings(_Section):
+    """Who is told how a run fares."""
+
+    urls: Annotated[
+        tuple[SecretStr, ...], BeforeValidator(listed), WithJsonSchema(_words_schema({}))
+    ] = Field((), description="Addresses in Apprise's form, like ntfy://my-topic or mailto://…")
+    on: Annotated[
+        tuple[Occasion, ...],
+        BeforeValidator(listed),
+        WithJsonSchema(_words_schema({"enum": list(get_args(Occasion))})),
+    ] = Field(
+        ("end", "pause", "stop"),
+        description="When: at the end of a run, when it pauses, when it stops early with work left, "
+        "and, only if it is named, when there was nothing to do.",
+    )
+    prompts: bool = Field(
+        False, description="Whether the prompts and reasons of failed jobs may be told as well."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"urls": value} if isinstance(value, list | str) else value
+
+
 class Settings(_Section):
     """Everything a run can be told, whole and checked."""
 
     api: ApiSettings = Field(ApiSettings.model_validate({}), description="The API.")
     run: RunSettings = Field(RunSettings.model_validate({}), description="The run.")
+    notify: NotifySettings = Field(
+        NotifySettings.model_validate({}),
+        description="Who is told how a run fares: a list of Apprise addresses, or more about them.",
+    )
     ledger: FilePath = Field(Path("runner.db"), description="The file that remembers every job.")
     output: FilePath = Field(Path("output"), description="The folder that results are saved in.")
 
@@ -101,4 +147,11 @@ class Settings(_Section):
 def config_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a config file, from the definitions that reading uses."""
     schema = Settings.model_json_schema()
+    notify = schema["properties"]["notify"]
+    notify["anyOf"] = [{"$ref": notify.pop("$ref")}, *_words_schema({})["anyOf"]]
+    for definition in (schema, *schema["$defs"].values()):
+        for name, about in definition["properties"].items():
+            is_section = "$ref" in str(about)
+            others = (NOTHING,) if is_section else (NOTHING, REFERENCE)
+            definition["properties"][name] = or_else(about, *others)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Config"}

@@ -97,6 +97,11 @@ def _from_file(
         message = f"must be a mapping from keys to values, not {kind_of(value)}"
         raise InputError([Problem(str(path), message, place.line)])
     given = {}
+    if misplaced := [key for key in _mapping(value, "notify") if "://" in key]:
+        # Told here without it: an address holds secrets, and would be shown as an unknown key.
+        message = "an address stands where a key belongs; write a list: `- ` before each address"
+        line = place.line_of(("notify", misplaced[0]))
+        raise InputError([Problem(str(path), message, line, "notify")])
     for dotted, each, line in _leaves(value or {}, place):
         found = _Given(each, str(path), line, dotted)
         try:
@@ -122,10 +127,17 @@ _SECTIONS = {
 }
 
 
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def _leaves(value: Mapping[str, Any], place: Place) -> Iterator[tuple[str, Any, int]]:
     """(dotted key, value, line) of all that is given; a key without a value is not."""
     for name, inner in value.items():
-        if name in _SECTIONS and isinstance(inner, dict):
+        if name == "notify" and isinstance(inner, list | str):
+            yield "notify.urls", inner, place.line_of((name,))
+        elif name in _SECTIONS and isinstance(inner, dict):
             for key, leaf in inner.items():
                 if leaf is not None:
                     yield f"{name}.{key}", leaf, place.line_of((name, key))

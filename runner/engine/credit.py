@@ -29,7 +29,8 @@ class Credit:
         """Works until it is cancelled; calls `when_back` when there are credits again."""
         while True:
             await self._bell.wait()
-            self._observer(Noted("the balance is empty: waiting for credits", warning=True))
+            what = "the balance is empty: waiting for credits"
+            self._observer(Noted(what, warning=True, pause=True))
             await self._treasurer.wait_for_credits()
             self._gate.balance_is_empty = False
             self._observer(Noted("there are credits again"))

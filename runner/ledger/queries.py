@@ -210,6 +210,16 @@ MODEL_HISTORY = """
 SELECT model, count(*), avg(cost), avg(completed_at - submitted_at), max(cost) FROM jobs
 WHERE completed_at IS NOT NULL AND submitted_at IS NOT NULL GROUP BY model"""
 
+# How long the latest jobs took; read from the end of an index, however long the ledger is.
+RECENT_LATENCIES = """
+SELECT model, completed_at - submitted_at FROM jobs INDEXED BY jobs_by_time
+WHERE request_id IS NOT NULL AND completed_at >= submitted_at ORDER BY submitted_at DESC LIMIT :limit"""
+
+# What waits to be sent.
+PENDING_BY_MODEL = """
+SELECT model, count(*) FROM jobs
+WHERE state = 'pending' AND wanted = 1 AND manifest_key IN ({manifests}) GROUP BY model"""
+
 # One page of jobs with everything a listing shows.
 LIST_JOBS = """
 SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,

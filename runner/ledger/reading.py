@@ -167,6 +167,26 @@ async def model_history(ledger: Ledger) -> dict[str, ModelHistory]:
     return {model: ModelHistory(*rest) for model, *rest in rows}
 
 
+async def recent_latencies(ledger: Ledger, limit: int = 1000) -> dict[str, list[float]]:
+    """Seconds from submit to result of the latest jobs, by model, the last one first."""
+    values = {"limit": limit}
+    rows = await ledger.call(
+        lambda database: database.execute(queries.RECENT_LATENCIES, values).fetchall()
+    )
+    found: dict[str, list[float]] = {}
+    for model, seconds in rows:
+        found.setdefault(model, []).append(seconds)
+    return found
+
+
+async def pending_by_model(ledger: Ledger, manifests: Sequence[int]) -> dict[str, int]:
+    """How many jobs of each model wait to be sent in some manifests, by their ledger keys."""
+    keys = ", ".join(str(int(key)) for key in manifests) or "NULL"
+    query = queries.PENDING_BY_MODEL.format(manifests=keys)
+    rows = await ledger.call(lambda database: database.execute(query).fetchall())
+    return dict(rows)
+
+
 async def manifest_names(ledger: Ledger) -> list[str]:
     """The manifests the ledger knows, the oldest first."""
     rows = await ledger.call(lambda database: database.execute(queries.MANIFEST_NAMES).fetchall())

@@ -118,13 +118,24 @@ def parameter_of(target: object) -> str | None:
     return None
 
 
-_LIST_OR_ONE = {
-    "oneOf": [{"type": "array", "minItems": 1}, {"type": ["string", "number", "boolean"]}]
-}
-_AXES_SCHEMA = {"type": "object", "additionalProperties": _LIST_OR_ONE}
+_SCALAR = {"type": ["string", "number", "boolean"]}
+# As `name_fault` has it, in the words of every editor's regular expressions.
+_NAME_PATTERN = r"^(?!.*\.$)[^\x00-/:-@\[-\^`{-\x7f]( *[^\x00-,/:-@\[-\^`{-\x7f])*$"
 
-Name = Annotated[str, AfterValidator(_name)]
-Slug = Annotated[str, AfterValidator(_model)]
+
+def _axes_schema(item: dict[str, Any]) -> dict[str, Any]:
+    values = {"oneOf": [{"type": "array", "minItems": 1, "items": item}, _SCALAR]}
+    return {"type": "object", "additionalProperties": values}
+
+
+Name = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN})
+]
+Slug = Annotated[
+    str,
+    AfterValidator(_model),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MODEL.pattern}$"}),
+]
 Params = Annotated[dict[str, Any], AfterValidator(_json_only)]
 Repeat = Annotated[
     int,
@@ -141,12 +152,12 @@ Tags = Annotated[
 Vars = Annotated[
     dict[str, tuple[Scalar, ...]],
     BeforeValidator(lambda value: _axes(value, scalars=True)),
-    WithJsonSchema(_AXES_SCHEMA),
+    WithJsonSchema(_axes_schema(_SCALAR)),
 ]
 Matrix = Annotated[
     dict[str, tuple[Any, ...]],
     BeforeValidator(lambda value: _axes(value, scalars=False)),
-    WithJsonSchema(_AXES_SCHEMA),
+    WithJsonSchema(_axes_schema({})),
 ]
 Columns = Annotated[
     dict[str, str],

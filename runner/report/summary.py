@@ -108,23 +108,19 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 def render_summary(summary: Summary, width: int = 80, *, colour: bool = False) -> str:
     """The summary for people, ending in a line break; paths and commands are never cut."""
-    # Rich takes its time to import, and the JSON side does without it.
-    from io import StringIO
+    lines = _lines(summary, max(width, 20))
+    return "".join(f"{''.join(_styled(*span, colour) for span in line)}\n" for line in lines)
 
-    from rich.console import Console
-    from rich.text import Text
 
-    console = Console(
-        file=StringIO(),
-        width=max(width, 20),
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        legacy_windows=False,
-    )
-    with console.capture() as capture:
-        for line in _lines(summary, max(width, 20)):
-            console.print(Text.assemble(*line), soft_wrap=True, highlight=False)
-    return capture.get()
+_CODES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_CODES["black on yellow"] = "30;43"
+
+
+def _styled(text: str, style: str, colour: bool) -> str:
+    """A span as a terminal takes it."""
+    # Rich would do it too, but to import it takes longer than all a run with nothing to do does.
+    whole = _CODES[style] if style in _CODES else ";".join(_CODES[word] for word in style.split())
+    return f"\x1b[{whole}m{text}\x1b[0m" if colour and whole and text else text
 
 
 def manifest_json(manifest: ManifestSummary) -> dict[str, Any]:

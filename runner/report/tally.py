@@ -25,12 +25,16 @@ TOO_MANY_REQUESTS = 429
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What does not change during a run: its manifests' names, its bounds, where to look further."""
+    """What does not change during a run: its manifests' names, its bounds, where to look further.
+
+    `deadline` as it was asked for: `until 07:00`.
+    """
 
     names: tuple[str, ...]
     simulated: bool = False
     concurrency: int | None = None
     failures_command: str = "runner jobs --state failed"
+    deadline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
