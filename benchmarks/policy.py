@@ -115,9 +115,12 @@ COLUMNS = "{:>8}{:>7}{:>7}  {:13}{:>6}{:>7}  {:>6}{:>7}  {:>7}{:>7}  {:>6}{:>7} 
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Requests a job, makespan over its lower bound, and ratios of makespans."""
+    """Requests a job, makespan over its lower bound, and ratios of makespans.
+
+    `late` is the oracle that submits only when nothing is ready to be collected.
+    """
     names = ("ours", "bound", "lag s", "best loop", "req", "bound", "client", "bound")
-    lines = [HEAD + COLUMNS.format(*names, "oracle", "bound", "÷loop", "÷oracle", "misses")]
+    lines = [HEAD + COLUMNS.format(*names, "oracle", "late", "÷loop", "÷oracle", "misses")]
     for cell in cells:
         mine, best, client = cell.ours, cell.best, cell.client
         figures = (
