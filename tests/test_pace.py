@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from accounts import Account, Client
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from benchmarks.accounts import Account, Client
 from benchmarks.world import WindowKind
 from runner.job import Answer
 from runner.policy.pace import (
