@@ -15,8 +15,9 @@ from runner.sandbox import Options
 
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first question about a job comes soon: the simulated jobs take no time."""
+    """The first question about a job comes soon: the simulated jobs take no time, nor do requests."""
     monkeypatch.setattr("runner.policy.polling.SCOUT_FIRST_S", 0.05, raising=False)
+    monkeypatch.setattr("runner.policy.pace.FIRST_BURST", 1000)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.pages import measure_pages
 from benchmarks.world import IMAGE
 from runner.policy.pages import (
@@ -12,6 +14,11 @@ from runner.policy.pages import (
     ROWS,
     PagePolls,
 )
+
+
+@pytest.fixture(autouse=True)
+def quick_polls() -> None:
+    """The real constants hold here, unlike in the end-to-end tests."""
 
 
 def test_the_first_round_waits_for_the_first_job_that_is_probably_done():

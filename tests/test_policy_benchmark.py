@@ -19,6 +19,11 @@ GUARDED = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def quick_polls() -> None:
+    """The real constants hold here, unlike in the end-to-end tests."""
+
+
 @pytest.mark.parametrize(("model", "rpm"), GUARDED, ids=lambda value: str(value)[:30])
 def test_no_aim_is_missed(model: Model, rpm: int):
     cell = measure_cell(model, rpm, "fixed", seeds=(1,))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from math import inf
 
+SURE = 0.99
 MEMORY = 100
 REMEMBERED = 20
 # Fewer say nothing yet: the first to be done are not like the rest.
@@ -16,9 +17,13 @@ AGAIN = 1.2
 
 
 class Latencies:
-    """Seconds from submission to the end of the last MEMORY jobs, in order of time and of size."""
+    """Seconds from submission to the end of the last MEMORY jobs, in order of time and of size.
+
+    `sure_s`: the age by which SURE of them were done; inf if unknown.
+    """
 
     def __init__(self, remembered_s: Iterable[float] = ()) -> None:
+        self.sure_s = inf
         self._latest: deque[float] = deque()
         self._ordered: list[float] = []
         for latency_s in remembered_s:
@@ -40,6 +45,7 @@ class Latencies:
             del self._ordered[bisect_right(self._ordered, self._latest.popleft()) - 1]
         self._latest.append(latency_s)
         insort(self._ordered, latency_s)
+        self.sure_s = self.age_s(SURE)
 
     def age_s(self, share: float, ran_s: float = 0.0) -> float:
         """The age by which this share of the jobs that still ran at `ran_s` were done; inf if unknown."""

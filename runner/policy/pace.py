@@ -29,9 +29,9 @@ SLACK_S = 0.5
 # This share of the rate may leave at once; the rest flows evenly.
 BURST_SHARE = 0.7
 # Without a known rate: so many requests at once, then a flow that grows by e every so many seconds.
-FIRST_BURST = 10
-FIRST_RPM = 60.0
-GROWTH_S = 8.0
+FIRST_BURST = 20
+FIRST_RPM = 240.0
+GROWTH_S = 6.0
 # A limit found again within this share is the account's own, and not what somebody else leaves of it.
 SAME_SHARE = 0.05
 SHARED_DECREASE = 0.1

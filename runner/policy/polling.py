@@ -25,9 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-from runner.policy.latencies import AGAIN, ENOUGH, Latencies
+from runner.policy.latencies import AGAIN, ENOUGH, SURE, Latencies
 
-SURE = 0.99
 PATIENCE = 1.2
 EARLY = 1.15
 # Shares of the rate that guesses may use: when nothing is left to submit, and when there is no room.
@@ -203,8 +202,8 @@ class PollSchedule:
             known.latencies.learn(sqrt(flight.missed_s * flight.found_s))
         else:
             # It may have been done long before; asking a little earlier each time finds out.
-            sure_s = known.latencies.age_s(SURE)
-            known.latencies.learn(min(flight.found_s, sure_s) / (1 + LEAST_GROWTH))
+            at_most_s = min(flight.found_s, known.latencies.sure_s)
+            known.latencies.learn(at_most_s / (1 + LEAST_GROWTH))
 
     def next_deadline(self) -> float | None:
         """When the API forgets the first of the jobs in flight."""
@@ -229,11 +228,10 @@ class PollSchedule:
     def _first_due(self, known: _Model) -> float:
         """When the oldest job of a model that was not asked yet is surely ready."""
         started, key = known.fresh[0]
-        sure_s = PATIENCE * known.latencies.age_s(SURE)
-        left = None if self.to_submit is None else self.to_submit + len(self._flights)
+        sure_s = PATIENCE * known.latencies.sure_s
         if not known.latencies.are_known and known.scouts < SCOUTS:
             sure_s = SCOUT_DUE_S
-        elif self.to_submit and left is not None and left < self._requests_s(sure_s):
+        elif self.to_submit and self.to_submit + len(self._flights) < self._requests_s(sure_s):
             sure_s = inf
         # However long a model takes, the first ask leaves room for many more before the deadline.
         return started + min(sure_s, (self._flights[key].deadline - started) / 3)
@@ -278,13 +276,16 @@ class PollSchedule:
 
     def _gather(self, now: float) -> None:
         """Makes ready what is due, and leaves on top of each heap what still waits."""
-        for model, known in list(self._waiting.items()):
+        emptied = []
+        for model, known in self._waiting.items():
             self._clean(known.fresh)
             while known.fresh and (due := self._first_due(known)) <= now:
                 self._make_ready(due, known.fresh[0][1])
                 self._clean(known.fresh)
             if not known.fresh:
-                del self._waiting[model]
+                emptied.append(model)
+        for model in emptied:
+            del self._waiting[model]
         self._clean(self._by_due, "due")
         while self._by_due and self._by_due[0][0] <= now:
             self._make_ready(*self._by_due[0])
