@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.assembly.session import Workplace
-from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED
+from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED, RunnerError
 from runner.events import Ending
 from runner.job import TERMINAL_STATES, State
 from runner.ledger import Counts, Ledger
 from runner.ledger.reading import causes, counts
 from runner.report.summary import ManifestSummary, Summary
 from runner.report.tally import Progress
+from runner.report.words import printable
 
 # The summary shows the largest and says how many more there are.
 MOST_CAUSES = 100
@@ -56,6 +57,7 @@ async def close_run(
     ledger: Ledger, at: Workplace, begun: Begun, ending: Ending, progress: Progress
 ) -> Summary:
     """What is to be told at the end of a run."""
+    await _keep_metadata(ledger, at)
     found = await counts(ledger)
     files = await file_counts(ledger)
     manifests = manifest_summaries(begun.names, found, files)
@@ -78,6 +80,21 @@ async def close_run(
     # A run that was told to stop but found everything done has not stopped early.
     early = status in (EXIT_STOPPED_EARLY, EXIT_KEY_REFUSED)
     return replace(summary, exit_code=status, stopped=ending.stopped if early else None)
+
+
+async def _keep_metadata(ledger: Ledger, at: Workplace) -> None:
+    """The rows beside the pictures; whatever becomes of them, the run went as it went."""
+    from runner.report.metadata import FILE_NAME, ForeignMetadata, keep_metadata
+
+    try:
+        note = await keep_metadata(ledger, at.output)
+    except ForeignMetadata as error:
+        note = str(error)
+    except (OSError, RunnerError) as error:
+        words = (isinstance(error, OSError) and error.strerror) or str(error)
+        note = f"{at.output / FILE_NAME} was not written: {words}; the next run tries again"
+    if note:
+        click.echo(f"warning: {printable(note)}", err=True)
 
 
 async def file_counts(ledger: Ledger) -> dict[str, int]:

@@ -210,11 +210,12 @@ MODEL_HISTORY = """
 SELECT model, count(*), avg(cost), avg(completed_at - submitted_at), max(cost) FROM jobs
 WHERE completed_at IS NOT NULL AND submitted_at IS NOT NULL GROUP BY model"""
 
-# One page of jobs with everything a listing shows.
+# One page of jobs with everything a listing shows. It walks along the keys: through an index each page
+# would sort all jobs that are still to come.
 LIST_JOBS = """
 SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,
   j.submitted_at, j.completed_at, j.cost, j.error, j.source, j.place, j.repeat, j.deadline
-FROM jobs j JOIN manifests m USING (manifest_key)
+FROM jobs j NOT INDEXED JOIN manifests m USING (manifest_key)
 WHERE j.job_key > :after AND {condition} ORDER BY j.job_key LIMIT :limit"""
 
 MONEY_BY_MODEL = """
@@ -237,6 +238,13 @@ FIND_MANIFEST = (
 )
 
 MANIFEST_NAMES = "SELECT name FROM manifests ORDER BY manifest_key"
+
+# What a listing of all saved files under an output directory depends on: its manifests, and the last
+# thing that happened to any job.
+MANIFESTS_OF_OUTPUT = """
+SELECT name, fingerprint, planned_at FROM manifests WHERE output_directory = :output_directory
+ORDER BY manifest_key"""
+LAST_ATTEMPT = "SELECT max(attempt_key) FROM attempts"
 
 PUT_MANIFEST = """
 INSERT INTO manifests (name, path, output_directory, fingerprint, planned_at)
