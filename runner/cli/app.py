@@ -19,6 +19,7 @@ _COMMANDS = {
     "status": ("runner.cli.look", "Count jobs by state, money spent and the next deadline."),
     "jobs": ("runner.cli.look", "List jobs, one a line."),
     "retry": ("runner.cli.retry", "Put jobs that ended short of saved back to pending."),
+    "export": ("runner.cli.export", "Export a manifest's saved files as a dataset."),
     "sandbox": ("runner.cli.sandbox", "Serve the simulated API on loopback."),
     "doctor": ("runner.cli.doctor", "Check key, reachability, balance, clock, disk and ledger."),
     "init": ("runner.cli.starter", "Write a starter config and manifest."),

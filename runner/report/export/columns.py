@@ -180,6 +180,8 @@ def _as(kind: Kind, value: Any) -> Any:
         return [] if kind is Kind.TEXTS else None
     if kind is Kind.NUMBER:
         return float(value)
-    if kind is Kind.TEXT and not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return value
+    if kind is not Kind.TEXT:
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Half a character, which no encoding can write.
+    return text if text.isascii() else text.encode(errors="replace").decode()
