@@ -29,6 +29,7 @@ FLOORS = {
     "governor": 2,
     "fetcher": 2,
     "media": 2,
+    "provenance": 2,
     "submitter": 3,
     "poller": 3,
     "downloader": 3,

@@ -4,6 +4,7 @@ from runner.config.fields import parse_duration
 from runner.config.settings import (
     KEY_VARIABLE,
     ApiSettings,
+    OutputSettings,
     RunSettings,
     Settings,
     config_schema,
@@ -14,6 +15,7 @@ __all__ = [
     "DEFAULT_CONFIG",
     "KEY_VARIABLE",
     "ApiSettings",
+    "OutputSettings",
     "RunSettings",
     "Settings",
     "config_schema",

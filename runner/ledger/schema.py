@@ -97,7 +97,15 @@ CREATE INDEX attempts_by_job ON attempts (job_key);
 CREATE INDEX attempts_by_request ON attempts (request_id) WHERE request_id IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# What a file came as, where something was added to it before it was saved: only by that can the same
+# placeholder for different prompts be told.
+_RECEIVED_HASH = """
+ALTER TABLE files ADD COLUMN received_sha256 TEXT;
+CREATE INDEX files_by_received_hash ON files (coalesce(received_sha256, sha256));
+DROP INDEX files_by_hash;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _RECEIVED_HASH)
 VERSION = len(MIGRATIONS)
 
 
