@@ -285,8 +285,11 @@ def test_the_output_is_a_folder_or_more_about_it(tmp_path: Path) -> None:
 
 def test_an_output_that_is_no_folder_is_told_with_its_line() -> None:
     for text, words in [
-        ("output: [a]", "config.yaml:1: output: must be a mapping, not a list"),
-        ("output: {embed: maybe}", "config.yaml:1: output.embed: must be true or false, not a text"),
+        ("output: [a]", "config.yaml:1: output: must be a path, not a list"),
+        (
+            "output: {embed: maybe}",
+            "config.yaml:1: output.embed: must be true or false, not a text",
+        ),
         ("output: {folder: a}", "config.yaml:1: unknown key `output.folder`"),
     ]:
         assert words in faults(text)

@@ -92,7 +92,7 @@ def packet_of(data: bytes) -> bytes:
 def told(packet: bytes) -> dict[str, str]:
     root = ElementTree.fromstring(packet)  # noqa: S314  our own
     found = {e.tag.removeprefix(OWN): e.text or "" for e in root.iter() if e.tag.startswith(OWN)}
-    return found | {"description": e.text or "" for e in root.iter(f"{RDF}li")}
+    return found | {"description": "".join(e.text or "" for e in root.iter(f"{RDF}li"))}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -173,7 +173,9 @@ def test_a_signed_file_is_left_alone(tmp_path: Path):
             embed(tmp_path, content_type, data)
 
 
-def test_a_prompt_that_is_too_long_for_a_jpeg_is_left_out_of_it_and_not_out_of_a_png(tmp_path: Path):
+def test_a_prompt_that_is_too_long_for_a_jpeg_is_left_out_of_it_and_not_out_of_a_png(
+    tmp_path: Path,
+):
     packet = xmp_packet("imagen", {"prompt": "x" * 70_000}, "r")
 
     with pytest.raises(NotEmbeddable, match="too long"):

@@ -26,7 +26,10 @@ from runner.manifest import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-DOCS = README + (ROOT / "docs/guarantees.md").read_text("utf-8")
+DOCS = "".join(
+    (ROOT / name).read_text("utf-8")
+    for name in ("README.md", "docs/guarantees.md", "docs/datasets.md")
+)
 
 
 def written_commands() -> list[str]:

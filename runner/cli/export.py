@@ -127,17 +127,19 @@ def _words(done: Exported, dest: Path, form: str) -> list[str]:
     outcome, found = done.outcome, done.inspection
     parts = " and ".join(f"{count:,} {split}" for split, count in outcome.exported.items())
     lines = [
-        f"{outcome.exported.total():,} files exported to {dest} as {form}"
+        f"{_count(outcome.exported.total(), 'file')} exported to {dest} as {form}"
         + (f" ({parts})" if len(outcome.exported) > 1 else "")
         + (f"; {outcome.kept:,} of them were there already" if outcome.kept else "")
     ]
     for state, count in sorted(found.unsaved.items()):
-        lines.append(f"  not exported: {count:,} jobs {state.replace('_', ' ')}")
+        lines.append(f"  not exported: {_count(count, 'job')} {state.replace('_', ' ')}")
     for medium, count in sorted(found.media.items()):
         if medium not in done.media:
-            lines.append(f"  not exported: {count:,} files that are {medium}, not {done.media[0]}")
+            lines.append(
+                f"  not exported: {_count(count, 'file')} of {medium}, not {done.media[0]}"
+            )
     if outcome.broken:
-        lines.append(f"  not exported: {len(outcome.broken):,} files that are gone or damaged")
+        lines.append(f"  not exported: {_count(len(outcome.broken), 'file')} gone or damaged")
     if outcome.exported:
         loader = {"image": "imagefolder", "video": "videofolder", "audio": "audiofolder"}
         names = {"jsonl": "json", "imagefolder": loader.get(done.media[0], "imagefolder")}
@@ -145,6 +147,10 @@ def _words(done: Exported, dest: Path, form: str) -> list[str]:
             f'  load it: datasets.load_dataset("{names.get(form, form)}", data_dir="{dest}")'
         )
     return lines
+
+
+def _count(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _check_pyarrow() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from runner.report.export.rows import Field, Item
+from runner.report.export.rows import Field, Fields, Item
 
 # A loader reads some ten megabytes before it settles the types; no 1,000 rows are larger.
 EARLY_ROWS = 1000
@@ -49,6 +49,8 @@ OWN_KINDS: Mapping[str, Kind] = {
 }
 """The columns that every dataset has, in their order."""
 
+# They stand among the dataset's own columns.
+_TAKEN_PARAMETERS = frozenset({("param", "prompt"), ("param", "seed")})
 # The picture itself, and what the formats add.
 _RESERVED = frozenset({*OWN_KINDS, "file_name", "path", "image", "video", "audio", "output"})
 
@@ -62,11 +64,11 @@ class Columns:
     # Written as texts that are never null, for a part of the dataset has no value in them.
     filled: frozenset[Field] = frozenset()
 
-    def row(self, fields: Mapping[Field, Any]) -> dict[str, Any]:
+    def row(self, fields: Fields) -> dict[str, Any]:
         """The fields of an item under their names and in their types; null where it has none."""
         row = {}
         for where, name in self.names.items():
-            value = fields.get(where)
+            value = fields[where[0]].get(where[1])
             if value is None and where in self.filled:
                 value = ""
             row[name] = _as(self.kinds[where], value)
@@ -81,17 +83,26 @@ class Survey:
     kinds: dict[Field, Kind | None] = field(default_factory=dict)
     # The first item that shows a column's type, and how many came before it.
     witnesses: dict[Field, tuple[int, tuple[int, int]]] = field(default_factory=dict)
+    _settled: dict[Field, type] = field(default_factory=dict)
 
     def add(self, item: Item) -> None:
         """Takes an item into account."""
-        for where, value in item.fields().items():
-            kind = _kind_of(value)
-            before = self.kinds.get(where)
-            if kind is not before or where not in self.kinds:
-                self.kinds[where] = _both(before, kind)
-            if where not in self.witnesses and _shows_type(value):
-                self.witnesses[where] = (self.items, item.place)
+        for source, values in item.fields().items():
+            for name, value in values.items():
+                # Nothing more can be learnt from it.
+                if type(value) is not self._settled.get((source, name)):
+                    self._look_at((source, name), value, item)
         self.items += 1
+
+    def _look_at(self, where: Field, value: Any, item: Item) -> None:
+        if where in _TAKEN_PARAMETERS:
+            return
+        kind = _both(self.kinds.get(where), _kind_of(value))
+        self.kinds[where] = kind
+        if where not in self.witnesses and _shows_type(value):
+            self.witnesses[where] = (self.items, item.place)
+        if kind is Kind.TEXT and where in self.witnesses:
+            self._settled[where] = type(value)
 
     def late_witnesses(self, columns: Columns) -> list[tuple[int, int]]:
         """Places of items that have to be written first, so that a loader sees every type early."""

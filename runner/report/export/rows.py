@@ -15,6 +15,8 @@ from runner.ledger.reading import Selection, listed
 
 Field = tuple[str, str]
 """Where a value comes from (`""` the job itself, `param`, `meta`) and its name there."""
+Fields = Mapping[str, Mapping[str, Any]]
+"""The values of an item: by where they come from, then by name."""
 
 # What Pillow, and with it `datasets`, opens as a picture.
 _PICTURES = frozenset({"png", "jpeg", "webp", "gif", "tiff", "bmp", "avif"})
@@ -70,28 +72,23 @@ class Item:
         """The saved file's own, without its dot."""
         return PurePosixPath(self.path).suffix[1:].lower() or "bin"
 
-    def fields(self) -> Mapping[Field, Any]:
+    def fields(self) -> Fields:
         """Everything that is known of it, by where it comes from."""
-        job = self.job
-        found: dict[Field, Any] = {
-            ("", "id"): job.id,
-            ("", "prompt"): job.params.get("prompt"),
-            ("", "manifest"): job.manifest,
-            ("", "model"): job.model,
-            ("", "index"): job.index,
-            ("", "repeat"): job.repeat,
-            ("", "seed"): job.params.get("seed"),
-            ("", "tags"): list(job.tags) or None,
-            ("", "cost"): job.cost,
-            ("", "request_id"): job.request_id,
-            ("", "sha256"): self.file.sha256,
+        job, params = self.job, self.job.params
+        own = {
+            "id": job.id,
+            "prompt": params.get("prompt"),
+            "manifest": job.manifest,
+            "model": job.model,
+            "index": job.index,
+            "repeat": job.repeat,
+            "seed": params.get("seed"),
+            "tags": list(job.tags) or None,
+            "cost": job.cost,
+            "request_id": job.request_id,
+            "sha256": self.file.sha256,
         }
-        for name, value in job.params.items():
-            if name not in ("prompt", "seed"):
-                found["param", name] = value
-        for name, value in job.meta.items():
-            found["meta", name] = value
-        return found
+        return {"": own, "param": params, "meta": job.meta}
 
 
 async def saved_items(ledger: Ledger, manifests: tuple[str, ...]) -> AsyncIterator[Item]:
