@@ -188,9 +188,10 @@ class Desk:
             return database.execute(query, values).fetchall()
 
     def files(self) -> list[str]:
-        """Every file of the output folder, relative to it."""
+        """Every file of the output folder but the rows about them, relative to it."""
         found = (path for path in self.output.rglob("*") if path.is_file())
-        return sorted(path.relative_to(self.output).as_posix() for path in found)
+        names = {path.relative_to(self.output).as_posix() for path in found}
+        return sorted(names - {"metadata.jsonl"})
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Finished:

@@ -110,8 +110,10 @@ async def _export(
             )
         wanted = Wanted(ledger, at.output, name, frozenset(tags), test_share)
         done = await export(wanted, dest, form)
+    badge = "SIMULATED  " if at.simulated else ""
     for line in _words(done, dest, form.format):
-        click.echo(line)
+        click.echo(badge + line)
+        badge = ""
     for reason in done.outcome.broken[:MOST_BROKEN_SHOWN]:
         click.echo(f"warning: not exported: {reason}", err=True)
     if not done.outcome.broken:
