@@ -13,7 +13,6 @@ from runner.ledger import Counts, Ledger
 from runner.ledger.reading import causes, counts
 from runner.report.summary import ManifestSummary, Summary
 from runner.report.tally import Progress
-from runner.report.words import printable
 
 # The summary shows the largest and says how many more there are.
 MOST_CAUSES = 100
@@ -57,7 +56,7 @@ async def close_run(
     ledger: Ledger, at: Workplace, begun: Begun, ending: Ending, progress: Progress
 ) -> Summary:
     """What is to be told at the end of a run."""
-    await _keep_metadata(ledger, at)
+    note = await _keep_metadata(ledger, at)
     found = await counts(ledger)
     files = await file_counts(ledger)
     manifests = manifest_summaries(begun.names, found, files)
@@ -75,6 +74,7 @@ async def close_run(
         arguments=begun.arguments,
         options=at.options,
         run_options=begun.run_options,
+        warnings=(note,) if note else (),
     )
     status = status_of(summary.states, key_refused=ending.key_refused)
     # A run that was told to stop but found everything done has not stopped early.
@@ -82,19 +82,17 @@ async def close_run(
     return replace(summary, exit_code=status, stopped=ending.stopped if early else None)
 
 
-async def _keep_metadata(ledger: Ledger, at: Workplace) -> None:
+async def _keep_metadata(ledger: Ledger, at: Workplace) -> str | None:
     """The rows beside the pictures; whatever becomes of them, the run went as it went."""
     from runner.report.metadata import FILE_NAME, ForeignMetadata, keep_metadata
 
     try:
-        note = await keep_metadata(ledger, at.output)
+        return await keep_metadata(ledger, at.output)
     except ForeignMetadata as error:
-        note = str(error)
+        return str(error)
     except (OSError, RunnerError) as error:
         words = (isinstance(error, OSError) and error.strerror) or str(error)
-        note = f"{at.output / FILE_NAME} was not written: {words}; the next run tries again"
-    if note:
-        click.echo(f"warning: {printable(note)}", err=True)
+        return f"{at.output / FILE_NAME} was not written: {words}; the next run tries again"
 
 
 async def file_counts(ledger: Ledger) -> dict[str, int]:

@@ -60,6 +60,8 @@ class Summary:
     arguments: str = ""
     options: str = ""
     run_options: str = ""
+    # Beside the run itself; told on their own, never part of its summary's text.
+    warnings: tuple[str, ...] = ()
 
     @property
     def states(self) -> Mapping[State, int]:
