@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from string import Formatter
@@ -26,6 +26,7 @@ from runner.job import Consequence, SavedFile, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.media import Checked, Kind, UnusableMedium, check, digest, put_in_place, write_whole
 from runner.policy.outputs import Data, Medium, Output, Text, outputs_of
+from runner.provenance import NotEmbeddable, can_hold, write_with_packet, xmp_packet
 
 MEDIA_RETENTION_S = 7 * 86400.0
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -54,7 +55,10 @@ class Downloader:
         governor: Governor,
         output: Path,
         observer: Observer = lambda _: None,
+        *,
+        embed: bool = False,
     ) -> None:
+        self._embed = embed
         self._ledger = ledger
         self._fetcher = fetcher
         self._governor = governor
@@ -132,11 +136,14 @@ class Downloader:
         """One file of the job; one that is there already, whole, is not fetched again."""
         if known is not None and known.path is not None and await self._is_there(known):
             return known
-        part = self._output / part_name(work.record.output, n, work.record.key)
+        record = work.record
+        part = self._output / part_name(record.output, n, record.key)
         # Whatever ends this try, the file is remembered until it is known to be gone.
         work.begun.add(part)
         try:
             checked = await self._bring(output, part)
+            if self._embed and can_hold(checked.kind.content_type):
+                checked = await self._embedded(record, part, checked)
             reach("file-checked")
             path = await self._name(work, n, checked, known)
             await _in_thread(partial(put_in_place, part, self._output / path))
@@ -149,8 +156,9 @@ class Downloader:
         work.begun.discard(part)
         reach("file-renamed")
         url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None
+        sha256, content_type = checked.sha256, checked.kind.content_type
         return SavedFile(
-            n, url, path, checked.size_bytes, checked.sha256, checked.kind.content_type
+            n, url, path, checked.size_bytes, sha256, content_type, checked.received_sha256
         )
 
     async def _bring(self, output: Output, part: Path) -> Checked:
@@ -165,6 +173,18 @@ class Downloader:
         text = isinstance(output, Text)
         kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
         return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
+
+    async def _embedded(self, record: Record, part: Path, checked: Checked) -> Checked:
+        """The file with its provenance in it; as it came where that cannot be, which is said once."""
+        packet = xmp_packet(record.model, record.params, record.request_id)
+        try:
+            return await _in_thread(partial(_embed, part, checked, packet))
+        except (NotEmbeddable, UnusableMedium) as objection:
+            words = f"provenance is not embedded in such files as job {record.id}'s: {objection}"
+            if str(objection) not in self._flagged:
+                self._flagged.add(str(objection))
+                self._observer(Noted(words))
+            return checked
 
     async def _name(self, work: _Work, n: int, checked: Checked, known: SavedFile | None) -> str:
         """A final name that no other job's file and no foreign file has."""
@@ -216,7 +236,7 @@ class Downloader:
 
     async def _flag(self, record: Record, files: list[SavedFile]) -> None:
         """Says once of each file that several prompts gave it: servers send placeholders with a 200."""
-        paths = {file.sha256: file.path for file in files}
+        paths = {file.received_sha256 or file.sha256: file.path for file in files}
         for sha256, prompts in await self._ledger.same_files(record.key):
             if sha256 not in self._flagged:
                 self._flagged.add(sha256)
@@ -267,6 +287,18 @@ def _remove(parts: Iterable[Path]) -> None:
     for part in parts:
         with suppress(OSError):
             part.unlink()
+
+
+def _embed(part: Path, checked: Checked, packet: bytes) -> Checked:
+    # Made beside it and checked in its turn: what was paid for is replaced by nothing worse.
+    copy = part.with_name(f"{part.name}.embed")
+    try:
+        write_with_packet(part, copy, checked.kind.content_type, packet)
+        embedded = replace(check(copy, None), received_sha256=checked.sha256)
+        copy.replace(part)
+        return embedded
+    finally:
+        _remove([copy])
 
 
 def _is_data(url: str) -> bool:

@@ -102,7 +102,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """One file of a job: `path` is relative to the output directory and None until it is there."""
+    """One file of a job: `path` is relative to the output directory and None until it is there.
+
+    `received_sha256`: what it came as, where something was added to it before it was saved.
+    """
 
     n: int
     url: str | None
@@ -110,6 +113,7 @@ class SavedFile:
     size_bytes: int | None = None
     sha256: str | None = None
     content_type: str | None = None
+    received_sha256: str | None = None
 
 
 class Fault(StrEnum):

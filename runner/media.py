@@ -32,11 +32,15 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A file that was read whole and is what it should be."""
+    """A file that was read whole and is what it should be.
+
+    `received_sha256`: what it came as, where something was added to it since.
+    """
 
     kind: Kind
     size_bytes: int
     sha256: str
+    received_sha256: str | None = None
 
 
 _PNG = Kind("image/png", "png", is_image=True)

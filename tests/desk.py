@@ -198,10 +198,11 @@ class Desk:
             return database.execute(query, values).fetchall()
 
     def files(self) -> list[str]:
-        """Every file of the output folder but for the gallery's own, relative to it."""
+        """Every file of the output folder but what tells of them, relative to it."""
         found = (path for path in self.output.rglob("*") if path.is_file())
-        names = sorted(path.relative_to(self.output).as_posix() for path in found)
-        return [name for name in names if not name.startswith((".gallery/", "gallery.html"))]
+        names = {path.relative_to(self.output).as_posix() for path in found}
+        beside = {"metadata.jsonl", "gallery.html"}
+        return sorted(name for name in names - beside if not name.startswith(".gallery/"))
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = PATIENCE_S) -> Finished:

@@ -31,6 +31,7 @@ FLOORS = {
     "fetcher": 2,
     "media": 1,
     "notify": 2,
+    "provenance": 2,
     "submitter": 3,
     "poller": 3,
     "downloader": 3,

@@ -53,7 +53,7 @@ def test_defaults() -> None:
     assert found.api.timeout_s == 60
     assert (found.run.concurrency, found.run.submit_attempts) == (None, 5)
     assert (found.run.download_attempts, found.run.retention_s, found.run.drain_s) == (5, 3600, 900)
-    assert (found.ledger, found.output) == (Path("runner.db"), Path("output"))
+    assert (found.ledger, found.output.directory) == (Path("runner.db"), Path("output"))
 
 
 def test_each_source_beats_the_one_before() -> None:
@@ -70,7 +70,7 @@ def test_sources_complete_each_other() -> None:
         "run: {drain: 1m}", {"RUNNER_RUN_RETENTION": "2h", "RUNNER_API_RPM": "60"}, {"output": "o"}
     )
     assert (found.run.drain_s, found.run.retention_s, found.api.rpm) == (60, 7200, 60)
-    assert found.output == Path("o")
+    assert found.output.directory == Path("o")
 
 
 def test_the_config_of_the_working_directory_is_read_unless_one_is_named(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_paths_of_a_config_are_relative_to_its_folder(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "c.yaml").write_text("ledger: a.db\noutput: /abs/out\n")
     found = load_settings(folder / "c.yaml", {}, {})
-    assert (found.ledger, found.output) == (folder / "a.db", Path("/abs/out"))
+    assert (found.ledger, found.output.directory) == (folder / "a.db", Path("/abs/out"))
 
 
 def test_other_paths_are_relative_to_the_working_directory(tmp_path: Path) -> None:
@@ -255,20 +255,44 @@ def test_other_paths_are_relative_to_the_working_directory(tmp_path: Path) -> No
     folder.mkdir()
     (folder / "c.yaml").write_text("api: {rpm: 1}")
     found = load_settings(folder / "c.yaml", {"RUNNER_LEDGER": "e.db"}, {"output": Path("o")})
-    assert (found.ledger, found.output) == (Path("e.db"), Path("o"))
+    assert (found.ledger, found.output.directory) == (Path("e.db"), Path("o"))
 
 
 def test_a_tilde_is_the_home_folder_wherever_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
     found = settings("output: ~/pictures", {"RUNNER_LEDGER": "~/runner.db"})
-    assert found.output == Path("/home/ann/pictures")
+    assert found.output.directory == Path("/home/ann/pictures")
     assert found.ledger == Path("/home/ann/runner.db")
 
 
 def test_the_environment_fills_strings_of_the_file() -> None:
     text = "api: {rpm: '${RPM}'}\noutput: $${kept}/${DIR}\n"
     found = settings(text, {"RPM": "60", "DIR": "d"})
-    assert (found.api.rpm, found.output) == (60, Path("${kept}/d"))
+    assert (found.api.rpm, found.output.directory) == (60, Path("${kept}/d"))
+
+
+def test_the_output_is_a_folder_or_more_about_it(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("output: {directory: pictures, embed: true}\n", "utf-8")
+
+    found = load_settings(config, {}, {}).output
+    assert (found.directory, found.embed) == (tmp_path / "pictures", True)
+    beaten = load_settings(config, {"RUNNER_OUTPUT": "o"}, {}).output
+    assert (beaten.directory, beaten.embed) == (Path("o"), True)
+    beaten = load_settings(config, {"RUNNER_OUTPUT_EMBED": "false"}, {"output": Path("c")}).output
+    assert (beaten.directory, beaten.embed) == (Path("c"), False)
+
+
+def test_an_output_that_is_no_folder_is_told_with_its_line() -> None:
+    for text, words in [
+        ("output: [a]", "config.yaml:1: output: must be a path, not a list"),
+        (
+            "output: {embed: maybe}",
+            "config.yaml:1: output.embed: must be true or false, not a text",
+        ),
+        ("output: {folder: a}", "config.yaml:1: unknown key `output.folder`"),
+    ]:
+        assert words in faults(text)
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -280,7 +304,8 @@ def test_the_example_loads_and_says_the_defaults() -> None:
     found = load_settings(EXAMPLE, {}, {})
     assert found.api == Settings.model_validate({}).api
     assert found.run == Settings.model_validate({}).run
-    assert (found.ledger, found.output) == (ROOT / "runner.db", ROOT / "output")
+    assert (found.ledger, found.output.directory) == (ROOT / "runner.db", ROOT / "output")
+    assert found.output.embed == Settings.model_validate({}).output.embed
 
 
 def test_the_example_has_every_key_with_a_line_of_why() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -382,3 +384,96 @@ async def test_files_of_different_prompts_that_come_together_are_flagged(desk: D
     assert len(desk.warnings) == 1
     stories = [line for n in range(3) for line in await desk.story(f"j{n}") if "flagged" in line]
     assert len(stories) == 2
+
+
+def with_provenance(desk: Desk) -> None:
+    """From here on the desk's downloader writes provenance into what it saves."""
+    desk.downloader = Downloader(
+        desk.ledger,
+        desk.downloader._fetcher,
+        desk.governor,
+        desk.output,
+        desk.seen.append,
+        embed=True,
+    )
+
+
+def inline(data: bytes, content_type: str = "image/png") -> str:
+    return f"data:{content_type};base64," + base64.b64encode(data).decode()
+
+
+async def test_provenance_is_in_the_file_and_the_ledger_knows_the_file_as_it_is(desk: Desk):
+    await plan(desk.ledger, [job(0)])
+    with_provenance(desk)
+
+    await desk.downloader.save(await desk.completed(INLINE))
+
+    (file,) = await desk.ledger.files((await get(desk.ledger)).key)
+    path = desk.output / "j0.png"
+    assert (file.sha256, file.size_bytes) == (media.digest(path), path.stat().st_size)
+    assert file.received_sha256 == hashlib.sha256(FOX).hexdigest()
+    with Image.open(path) as image, Image.open(io.BytesIO(FOX)) as fox:
+        assert image.tobytes() == fox.tobytes()
+        packet = str(image.info["XML:com.adobe.xmp"])
+    assert "prompt 0" in packet
+    assert "r-j0" in packet
+    assert desk.files == ["j0.png"]
+
+
+async def test_a_placeholder_is_told_although_each_file_has_other_provenance(desk: Desk):
+    await plan(desk.ledger, [job(0), job(1), job(2)])
+    with_provenance(desk)
+
+    for number in range(3):
+        await desk.downloader.save(await desk.completed(INLINE, id_=f"j{number}"))
+
+    assert len({media.digest(desk.output / name) for name in desk.files}) == 3
+    (warning,) = desk.warnings
+    assert "different prompts gave the same file" in warning
+    assert any("flagged" in line for line in await desk.story("j1"))
+
+
+async def test_a_placeholder_from_before_provenance_was_asked_for_is_told_as_well(desk: Desk):
+    await plan(desk.ledger, [job(0), job(1)])
+    await desk.downloader.save(await desk.completed(INLINE))
+    with_provenance(desk)
+
+    await desk.downloader.save(await desk.completed(INLINE, id_="j1"))
+
+    assert len(desk.warnings) == 1
+
+
+async def test_a_file_that_cannot_hold_provenance_is_saved_as_it_came_and_that_is_said_once(
+    desk: Desk,
+):
+    await plan(desk.ledger, [job(0), job(1), job(2)])
+    with_provenance(desk)
+    signature = bytes(4) + b"caBX" + zlib.crc32(b"caBX").to_bytes(4)
+    signed = [fox[:33] + signature + fox[33:] for fox in (FOX, picture(2))]
+
+    for number, data in enumerate(signed):
+        await desk.downloader.save(await desk.completed(inline(data), id_=f"j{number}"))
+    gif = picture(3, "GIF")
+    await desk.downloader.save(await desk.completed(inline(gif, "image/gif"), id_="j2"))
+
+    assert [(desk.output / f"j{number}.png").read_bytes() for number in (0, 1)] == signed
+    assert (desk.output / "j2.gif").read_bytes() == gif
+    notes = [event.text for event in desk.seen if isinstance(event, Noted)]
+    assert len([note for note in notes if "Content Credentials" in note]) == 1
+    assert desk.files == ["j0.png", "j1.png", "j2.gif"]
+
+
+async def test_a_file_with_provenance_that_was_named_before_a_kill_is_known_again(desk: Desk):
+    await plan(desk.ledger, [job(0)])
+    with_provenance(desk)
+    key = await desk.completed(INLINE)
+    await desk.downloader.save(key)
+    before = (desk.output / "j0.png").read_bytes()
+    # As if the run had died between the rename and its commit.
+    await sql(desk.ledger, "UPDATE jobs SET state = 'completed'")
+    await sql(desk.ledger, "DELETE FROM files")
+
+    await desk.downloader.save(key)
+
+    assert desk.files == ["j0.png"]
+    assert (desk.output / "j0.png").read_bytes() == before

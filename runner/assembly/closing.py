@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.assembly.session import Workplace
-from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED
+from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED, RunnerError
 from runner.events import Ending
 from runner.job import TERMINAL_STATES, State
 from runner.ledger import Counts, Ledger
@@ -56,6 +56,7 @@ async def close_run(
     ledger: Ledger, at: Workplace, begun: Begun, ending: Ending, progress: Progress
 ) -> Summary:
     """What is to be told at the end of a run."""
+    note = await _keep_metadata(ledger, at)
     found = await counts(ledger)
     files = await file_counts(ledger)
     manifests = manifest_summaries(begun.names, found, files)
@@ -73,11 +74,25 @@ async def close_run(
         arguments=begun.arguments,
         options=at.options,
         run_options=begun.run_options,
+        warnings=(note,) if note else (),
     )
     status = status_of(summary.states, key_refused=ending.key_refused)
     # A run that was told to stop but found everything done has not stopped early.
     early = status in (EXIT_STOPPED_EARLY, EXIT_KEY_REFUSED)
     return replace(summary, exit_code=status, stopped=ending.stopped if early else None)
+
+
+async def _keep_metadata(ledger: Ledger, at: Workplace) -> str | None:
+    """The rows beside the pictures; whatever becomes of them, the run went as it went."""
+    from runner.report.metadata import FILE_NAME, ForeignMetadata, keep_metadata
+
+    try:
+        return await keep_metadata(ledger, at.output)
+    except ForeignMetadata as error:
+        return str(error)
+    except (OSError, RunnerError) as error:
+        words = (isinstance(error, OSError) and error.strerror) or str(error)
+        return f"{at.output / FILE_NAME} was not written: {words}; the next run tries again"
 
 
 async def file_counts(ledger: Ledger) -> dict[str, int]:

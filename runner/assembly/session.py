@@ -52,10 +52,10 @@ def workplace(
     simulated = place.sandbox
     if reading and not place.sandbox and place.ledger is None and not settings.ledger.exists():
         simulated = _beside(settings.ledger, SANDBOX_LEDGER).exists()
-    ledger, output = settings.ledger, settings.output
+    ledger, output = settings.ledger, settings.output.directory
     if simulated:
         ledger = place.ledger or _beside(settings.ledger, SANDBOX_LEDGER)
-        output = place.output or _beside(settings.output, SANDBOX_OUTPUT)
+        output = place.output or _beside(output, SANDBOX_OUTPUT)
     return Workplace(
         settings, ledger, output, simulated, _named_options(place), place.config is not None
     )

@@ -67,7 +67,7 @@ async def work(
         steps = Steps(
             Submitter(ledger, api, governor, rules, rng, see, inputs),
             Poller(ledger, api, governor, rng, see, Route(settings.api.poll), schedule),
-            Downloader(ledger, fetcher, governor, at.output, see),
+            Downloader(ledger, fetcher, governor, at.output, see, embed=settings.output.embed),
             Inventory(ledger, governor, at.output),
             Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),
             Treasurer(api, governor, see),

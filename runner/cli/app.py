@@ -20,6 +20,7 @@ _COMMANDS = {
     "jobs": ("runner.cli.look", "List jobs, one a line."),
     "retry": ("runner.cli.retry", "Put jobs that ended short of saved back to pending."),
     "gallery": ("runner.cli.gallery", "Write or serve a page that shows every result."),
+    "export": ("runner.cli.export", "Export a manifest's saved files as a dataset."),
     "sandbox": ("runner.cli.sandbox", "Serve the simulated API on loopback."),
     "doctor": ("runner.cli.doctor", "Check key, reachability, balance, clock, disk and ledger."),
     "init": ("runner.cli.starter", "Write a starter config and manifest."),

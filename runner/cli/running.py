@@ -28,6 +28,7 @@ from runner.ledger import LedgerLock
 from runner.policy.curfew import Deadline
 from runner.report.summary import Summary, render_summary, summary_json
 from runner.report.tally import Heading, Tally
+from runner.report.words import printable
 
 # A manifest that is read in a moment needs no word about it.
 SLOW_PLANNING_S = 3.0
@@ -96,6 +97,8 @@ def run_manifests(paths: Sequence[Path], place: Place, options: RunOptions) -> i
 
 def exit_status(summary: Summary, *, as_json: bool) -> int:
     """Prints the summary; returns its exit status."""
+    for warning in summary.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
     if as_json:
         click.echo(json.dumps(summary_json(summary), ensure_ascii=False))
         return summary.exit_code

@@ -131,6 +131,20 @@ class NotifySettings(_Section):
         return {"urls": value} if isinstance(value, list | str) else value
 
 
+class OutputSettings(_Section):
+    """Where results go, and what becomes of them there."""
+
+    directory: FilePath = Field(Path("output"), description="The folder that results are saved in.")
+    embed: bool = Field(
+        False,
+        description="Write prompt, model, parameters and request id into PNG, JPEG and WebP files.",
+    )
+
+
+def _directory_alone(value: object) -> object:
+    return {"directory": value} if isinstance(value, str | Path) else value
+
+
 class Settings(_Section):
     """Everything a run can be told, whole and checked."""
 
@@ -141,7 +155,17 @@ class Settings(_Section):
         description="Who is told how a run fares: a list of Apprise addresses, or more about them.",
     )
     ledger: FilePath = Field(Path("runner.db"), description="The file that remembers every job.")
-    output: FilePath = Field(Path("output"), description="The folder that results are saved in.")
+    output: Annotated[
+        OutputSettings,
+        BeforeValidator(_directory_alone, json_schema_input_type=FilePath | OutputSettings),
+    ] = Field(
+        OutputSettings.model_validate({}),
+        description="The folder that results are saved in, or more about it.",
+    )
+
+
+SHORTHANDS = {"output": "output.directory"}
+"""Sections that may be given as one value, and the key that it is for."""
 
 
 def config_schema() -> dict[str, Any]:

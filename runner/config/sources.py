@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from runner.config.settings import KEY_VARIABLE, Settings
+from runner.config.settings import KEY_VARIABLE, SHORTHANDS, Settings
 from runner.documents import (
     Place,
     YamlFile,
@@ -58,7 +58,7 @@ def load_settings(
     for dotted, value in overrides.items():
         if value is not None:
             option = "--" + dotted.rpartition(".")[2].replace("_", "-")
-            given[dotted] = _Given(value, option)
+            given[SHORTHANDS.get(dotted, dotted)] = _Given(value, option)
     settings = _validated(given, problems)
     if settings is None or problems:
         raise InputError(sorted(problems, key=lambda problem: problem.line or 0))
@@ -104,8 +104,9 @@ def _from_file(
         raise InputError([Problem(str(path), message, line, "notify")])
     for dotted, each, line in _leaves(value or {}, place):
         found = _Given(each, str(path), line, dotted)
+        dotted = SHORTHANDS.get(dotted, dotted)
         try:
-            found = _Given(_filled(each, environ), str(path), line, dotted)
+            found = replace(found, value=_filled(each, environ))
         except ValueError as error:
             if dotted == "api.key":
                 continue  # without its variable there is no key, and whoever needs one says so
@@ -114,16 +115,21 @@ def _from_file(
             continue  # an empty key is none: the environment's counts
         if dotted in _PATHS and isinstance(found.value, str):
             joined = found.value if found.value.startswith("~") else path.parent / found.value
-            found = _Given(joined, str(path), line, dotted)
+            found = replace(found, value=joined)
         given[dotted] = found
     return given
 
 
-_PATHS = {name for name, f in Settings.model_fields.items() if f.annotation is Path}
 _SECTIONS = {
     name: f.annotation
     for name, f in Settings.model_fields.items()
     if isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel)
+}
+_PATHS = {name for name, f in Settings.model_fields.items() if f.annotation is Path} | {
+    f"{name}.{key}"
+    for name, section in _SECTIONS.items()
+    for key, f in section.model_fields.items()
+    if f.annotation is Path
 }
 
 
@@ -159,7 +165,8 @@ def _variables() -> dict[str, str]:
     """The dotted key of every environment variable that is read."""
     dotted = [name for name in Settings.model_fields if name not in _SECTIONS]
     dotted += [f"{name}.{key}" for name, section in _SECTIONS.items() for key in keys_of(section)]
-    return {"RUNNER_" + key.replace(".", "_").upper(): key for key in dotted}
+    known = {"RUNNER_" + key.replace(".", "_").upper(): key for key in dotted}
+    return known | {f"RUNNER_{name.upper()}": key for name, key in SHORTHANDS.items()}
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, _Given]:

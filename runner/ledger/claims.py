@@ -112,7 +112,7 @@ class Claims:
         return [recorded_file(row) for row in rows]
 
     async def same_files(self, key: int) -> list[tuple[str, int]]:
-        """Hashes of a job's media that other requests gave as well; how many requests did."""
+        """Hashes, as they came, of a job's media that other requests gave as well; how many did."""
         return [(row[0], row[1]) for row in await self._rows(queries.SAME_FILES, {"job": key})]
 
     async def path_is_taken(self, path: str, key: int) -> bool:

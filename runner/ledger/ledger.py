@@ -165,6 +165,7 @@ class Ledger(Claims):
                 "size_bytes": file.size_bytes,
                 "sha256": file.sha256,
                 "content_type": file.content_type,
+                "received_sha256": file.received_sha256,
             }
             rows.append((queries.PUT_FILE, {"job": record.key, **values}))
         rows.append((queries.FLAG_SAME_FILES, {"job": record.key, "at": event.at}))

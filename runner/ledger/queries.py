@@ -54,15 +54,16 @@ SAVE = "UPDATE jobs SET state = 'saved', error = NULL WHERE job_key = :job AND s
 DROP_FILES = "DELETE FROM files WHERE job_key = :job"
 
 PUT_FILE = """
-INSERT INTO files (job_key, n, url, path, size_bytes, sha256, content_type)
-VALUES (:job, :n, :url, :path, :size_bytes, :sha256, :content_type)"""
+INSERT INTO files (job_key, n, url, path, size_bytes, sha256, content_type, received_sha256)
+VALUES (:job, :n, :url, :path, :size_bytes, :sha256, :content_type, :received_sha256)"""
 
 # Jobs whose request was another and whose file is the same to the last byte. Texts may well be equal.
 # Bounded, for thousands of repeats of one request may rightly give one file.
 _TWINS = """
 FROM (
-  SELECT f.sha256, f.job_key AS own_key, g.job_key FROM files f
-  JOIN files g ON g.sha256 = f.sha256 AND g.job_key <> f.job_key
+  SELECT coalesce(f.received_sha256, f.sha256) AS sha256, f.job_key AS own_key, g.job_key FROM files f
+  JOIN files g ON coalesce(g.received_sha256, g.sha256) = coalesce(f.received_sha256, f.sha256)
+    AND g.job_key <> f.job_key
   WHERE f.job_key = :job AND f.content_type NOT IN ('text/plain', 'application/json') LIMIT 200
 ) JOIN jobs o USING (job_key) JOIN jobs j ON j.job_key = own_key
 WHERE o.params <> j.params OR o.model <> j.model"""
@@ -174,7 +175,8 @@ ONE_JOB = f"SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_
 RESULT = "SELECT body FROM results WHERE job_key = :job"
 
 FILES = """
-SELECT n, url, path, size_bytes, sha256, content_type FROM files WHERE job_key = :job ORDER BY n"""
+SELECT n, url, path, size_bytes, sha256, content_type, received_sha256 FROM files
+WHERE job_key = :job ORDER BY n"""
 
 # Files of saved jobs, to be looked for on disk; and of expired ones, which may have come back. The plus
 # signs keep it walking along the keys: through any other index each page would sort all jobs.
@@ -220,11 +222,12 @@ PENDING_BY_MODEL = """
 SELECT model, count(*) FROM jobs
 WHERE state = 'pending' AND wanted = 1 AND manifest_key IN ({manifests}) GROUP BY model"""
 
-# One page of jobs with everything a listing shows.
+# One page of jobs with everything a listing shows. It walks along the keys: through an index each page
+# would sort all jobs that are still to come.
 LIST_JOBS = """
 SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,
   j.submitted_at, j.completed_at, j.cost, j.error, j.source, j.place, j.repeat, j.deadline, j.inputs
-FROM jobs j JOIN manifests m USING (manifest_key)
+FROM jobs j NOT INDEXED JOIN manifests m USING (manifest_key)
 WHERE j.job_key > :after AND {condition} ORDER BY j.job_key LIMIT :limit"""
 
 MONEY_BY_MODEL = """
@@ -247,6 +250,13 @@ FIND_MANIFEST = (
 )
 
 MANIFEST_NAMES = "SELECT name FROM manifests ORDER BY manifest_key"
+
+# What a listing of all saved files under an output directory depends on: its manifests, and the last
+# thing that happened to any job.
+MANIFESTS_OF_OUTPUT = """
+SELECT name, fingerprint, planned_at FROM manifests WHERE output_directory = :output_directory
+ORDER BY manifest_key"""
+LAST_ATTEMPT = "SELECT max(attempt_key) FROM attempts"
 
 PUT_MANIFEST = """
 INSERT INTO manifests (name, path, output_directory, fingerprint, planned_at)

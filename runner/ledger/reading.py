@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -191,6 +192,27 @@ async def manifest_names(ledger: Ledger) -> list[str]:
     """The manifests the ledger knows, the oldest first."""
     rows = await ledger.call(lambda database: database.execute(queries.MANIFEST_NAMES).fetchall())
     return [row[0] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputState:
+    """Whose files are under an output directory, and a text that changes with anything about them."""
+
+    manifests: tuple[str, ...]
+    version: str
+
+
+async def output_state(ledger: Ledger, output_directory: str) -> OutputState:
+    """The manifests that are saved under a directory; asks for little, however many jobs they have."""
+
+    def work(database: sqlite3.Connection) -> OutputState:
+        rows = database.execute(
+            queries.MANIFESTS_OF_OUTPUT, {"output_directory": output_directory}
+        ).fetchall()
+        last = database.execute(queries.LAST_ATTEMPT).fetchone()[0]
+        return OutputState(tuple(row[0] for row in rows), json.dumps([last, rows]))
+
+    return await ledger.call(work)
 
 
 def _page(database: sqlite3.Connection, query: str, values: dict[str, Any]) -> list[Listed]:

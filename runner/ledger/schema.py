@@ -122,7 +122,15 @@ CREATE TABLE uploads (
 CREATE INDEX uploads_by_hash ON uploads (sha256, host, uploaded_at);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS)
+# What a file came as, where something was added to it before it was saved: only by that can the same
+# placeholder for different prompts be told.
+_RECEIVED_HASH = """
+ALTER TABLE files ADD COLUMN received_sha256 TEXT;
+CREATE INDEX files_by_received_hash ON files (coalesce(received_sha256, sha256));
+DROP INDEX files_by_hash;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS, _RECEIVED_HASH)
 VERSION = len(MIGRATIONS)
 
 

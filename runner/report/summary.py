@@ -62,6 +62,8 @@ class Summary:
     options: str = ""
     run_options: str = ""
     gallery: str = ""
+    # Beside the run itself; told on their own, never part of its summary's text.
+    warnings: tuple[str, ...] = ()
 
     @property
     def states(self) -> Mapping[State, int]:
