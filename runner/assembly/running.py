@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from runner.assembly.closing import Begun, close_run
 from runner.assembly.control import Control
+from runner.assembly.planning import estimate_run, remember_observed
 from runner.assembly.session import Prepared, Progress, Workplace, adopt, check_origin
 from runner.errors import MissingKeyError
 from runner.events import Ending, Event, Noted
@@ -81,9 +82,12 @@ async def _on_ledger(
     await check_origin(ledger, simulated=_is_simulated(at))
     prepared = await adopt(ledger, manifests, at.output, audience.planning)
     names = [manifest.name for manifest in manifests]
-    begun = Begun(names, prepared.keys, time.time(), asked.arguments, asked.options)
     doubtful = await ledger.doubt_interrupted(time.time())
     before = await counts(ledger)
+    estimate = None
+    if _any_in(before, State.PENDING, State.SUBMITTED):
+        estimate = await estimate_run(ledger, at, prepared.keys, asked.limit)
+    begun = Begun(names, prepared.keys, time.time(), asked.arguments, asked.options, estimate)
     tally = _tally(before, begun, at)
     watcher = audience.watcher(tally, begun)
     ending = Ending()
@@ -95,7 +99,10 @@ async def _on_ledger(
         with watcher:
             _tell(watcher, prepared, doubtful)
             ending = await work(ledger, at, task, watcher.see, control.take)
-    return await close_run(ledger, at, begun, ending, tally.at(time.time()))
+    progress = tally.at(time.time())
+    inherited = sum(entry.states.get(State.SUBMITTED, 0) for entry in before.values())
+    await remember_observed(ledger, progress, inherited, at.settings.api.rpm)
+    return await close_run(ledger, at, begun, ending, progress)
 
 
 def _needs_api(at: Workplace, before: dict[str, Counts]) -> bool:
