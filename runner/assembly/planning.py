@@ -27,6 +27,8 @@ OBSERVED_FACT = "observed"
 # Fewer submits than these say little of how many requests a job needs; more than these weigh no more.
 FEW_SUBMITS, MANY_SUBMITS = 20, 1000
 SHORT_RUN_S = 120.0
+# What a run that finds its own width may have in flight, where nobody has stated it.
+USUAL_IN_FLIGHT = 64
 
 _ACTIONS = {
     "new": "submit",
@@ -70,7 +72,7 @@ class Plan:
     free_bytes: int
     simulated: bool
     rpm: int | None
-    concurrency: int
+    concurrency: int | None
     budget: float | None
 
     def jobs(self, action: str) -> int:
@@ -191,7 +193,8 @@ async def _forecast(
         for load in loads
     }
     rpm = at.settings.api.rpm or observed.rpm
-    bounds = Bounds(run.concurrency, rpm, observed.requests_per_job, run.budget, limit)
+    width = run.concurrency or USUAL_IN_FLIGHT
+    bounds = Bounds(width, rpm, observed.requests_per_job, run.budget, limit)
     return forecast(loads, known, bounds)
 
 
