@@ -310,7 +310,7 @@ async def states() -> list[str]:
 
 async def settled(desk: Desk, api: Service) -> None:
     """The rest is rendered by another run, and nothing was or is paid for twice."""
-    summary = await runner.run("animals.yaml", settings={"run.concurrency": 64})
+    summary = await runner.run("animals.yaml", settings={"run.doubt_wait": "500ms"}, concurrency=64)
     assert summary.exit_code == 0
     assert api.accepted == 40
     assert api.sandbox.stats()["max_per_body"] == 1
