@@ -7,26 +7,30 @@ from dataclasses import dataclass, replace
 
 from runner.assembly.session import Workplace
 from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED, RunnerError
-from runner.events import Ending
+from runner.events import Call, Ending
 from runner.job import TERMINAL_STATES, State
 from runner.ledger import Counts, Ledger
 from runner.ledger.reading import causes, counts
-from runner.report.summary import ManifestSummary, Summary
+from runner.policy.forecast import ENOUGH, Forecast
+from runner.report.summary import ManifestSummary, Planned, Summary
 from runner.report.tally import Progress
 
 # The summary shows the largest and says how many more there are.
 MOST_CAUSES = 100
+# A run that sent less of what was estimated was another run.
+REACHED = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a run set out to do: manifests by name and ledger key, when, and how it was typed."""
+    """What a run set out to do: manifests by name and ledger key, when, how it was typed, its estimate."""
 
     names: Sequence[str]
     keys: tuple[int, ...]
     started: float
     arguments: str
     run_options: str
+    estimate: Forecast | None = None
 
 
 def status_of(states: Mapping[State, int], *, key_refused: bool = False) -> int:
@@ -75,6 +79,7 @@ async def close_run(
         options=at.options,
         run_options=begun.run_options,
         warnings=(note,) if note else (),
+        planned=_planned(begun.estimate, progress),
     )
     status = status_of(summary.states, key_refused=ending.key_refused)
     # A run that was told to stop but found everything done has not stopped early.
@@ -93,6 +98,16 @@ async def _keep_metadata(ledger: Ledger, at: Workplace) -> str | None:
     except (OSError, RunnerError) as error:
         words = (isinstance(error, OSError) and error.strerror) or str(error)
         return f"{at.output / FILE_NAME} was not written: {words}; the next run tries again"
+
+
+def _planned(estimate: Forecast | None, progress: Progress) -> Planned | None:
+    """The estimate, where it was more than a guess and the run came as far as it reached."""
+    if estimate is None or estimate.guesses or estimate.submits < ENOUGH:
+        return None
+    submits = (progress.requests or {}).get(Call.SUBMIT, 0)
+    if submits < REACHED * estimate.submits or estimate.cost is None or estimate.seconds is None:
+        return None
+    return Planned(estimate.cost, estimate.seconds)
 
 
 async def file_counts(ledger: Ledger) -> dict[str, int]:

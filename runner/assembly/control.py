@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,9 @@ class Stoppable(Protocol):
 
     def drain(self, reason: str) -> None:
         """No new submits; what is in flight is finished."""
+
+    def halt(self, reason: str) -> None:
+        """Sends nothing more; answers under way and downloads are still taken in."""
 
     def stop(self, reason: str) -> None:
         """Ends at once."""
@@ -45,18 +49,20 @@ class Control:
 
     def drain(self, reason: str) -> None:
         """No new submits; what is in flight is finished. Before the engine runs: ends at once."""
-        self.times_asked += 1
-        self._asked = reason
-        if self.engine is None:
-            self.start.cancel()
-        else:
-            self.engine.drain(reason)
+        self._end(reason, lambda engine: engine.drain(reason))
+
+    def halt(self, reason: str) -> None:
+        """Sends nothing more; answers under way are taken in, in flight stays what is in flight."""
+        self._end(reason, lambda engine: engine.halt(reason))
 
     def stop(self, reason: str) -> None:
         """Ends at once."""
+        self._end(reason, lambda engine: engine.stop(reason))
+
+    def _end(self, reason: str, way: Callable[[Stoppable], None]) -> None:
         self.times_asked += 1
         self._asked = reason
         if self.engine is None:
             self.start.cancel()
         else:
-            self.engine.stop(reason)
+            way(self.engine)

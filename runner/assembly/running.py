@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from runner.assembly.closing import Begun, close_run
 from runner.assembly.company import Companion, accompanied
 from runner.assembly.control import Control
+from runner.assembly.planning import estimate_run, remember_observed
 from runner.assembly.session import Prepared, Progress, Workplace, adopt, check_origin
 from runner.errors import MissingKeyError, RunnerError
 from runner.events import Ending, Event, Noted, Observer
@@ -86,9 +87,12 @@ async def _on_ledger(
     await check_origin(ledger, simulated=_is_simulated(at))
     prepared = await adopt(ledger, manifests, at.output, audience.planning)
     names = [manifest.name for manifest in manifests]
-    begun = Begun(names, prepared.keys, time.time(), asked.arguments, asked.options)
     doubtful = await ledger.doubt_interrupted(time.time())
     before = await counts(ledger)
+    estimate = None
+    if _any_in(before, State.PENDING, State.SUBMITTED):
+        estimate = await estimate_run(ledger, at, prepared.keys, asked.limit)
+    begun = Begun(names, prepared.keys, time.time(), asked.arguments, asked.options, estimate)
     tally = _tally(before, begun, at)
     watcher = audience.watcher(tally, begun)
     needed = _needs_api(at, before) or await _lacks_files(ledger, at, prepared, before)
@@ -115,6 +119,8 @@ async def _on_ledger(
                 await alerts.failed(error)
             raise
         progress = tally.at(time.time())
+        inherited = sum(entry.states.get(State.SUBMITTED, 0) for entry in before.values())
+        await remember_observed(ledger, progress, inherited, at.settings.api.rpm)
         gallery = ""
         if at.settings.run.gallery:
             from runner.assembly.gallery import gallery_of_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,22 +61,25 @@ def workplace(
     )
 
 
-def load_manifests(paths: Sequence[Path]) -> list[Manifest]:
-    """Reads the headers of the manifests. Raises InputError with the faults of all of them."""
-    from runner.manifest import load
+def load_manifests(sources: Sequence[Path | Mapping[str, Any]]) -> list[Manifest]:
+    """Reads the headers of manifests, files or mappings. Raises InputError with the faults of all."""
+    from runner.manifest import given, load
 
     problems: list[Problem] = []
     found: dict[str, Manifest] = {}
-    for path in dict.fromkeys(paths):
+    paths = dict.fromkeys(source for source in sources if isinstance(source, Path))
+    wanted: list[Path | Mapping[str, Any]] = [*paths]
+    wanted += [source for source in sources if not isinstance(source, Path)]
+    for source in wanted:
         try:
-            manifest = load(path)
+            manifest = load(source) if isinstance(source, Path) else given(source)
         except InputError as error:
             problems.extend(error.problems)
             continue
         other = found.setdefault(manifest.name, manifest)
         if other is not manifest:
             message = f"has the name `{manifest.name}`, as {other.path} has; give one of them another `name:`"
-            problems.append(Problem(str(path), message))
+            problems.append(Problem(str(manifest.path), message))
     if problems:
         raise InputError(problems)
     return list(found.values())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -14,13 +12,6 @@ from runner.assembly.place import Place
 from runner.cli.options import job_option, manifest_arguments, place_options
 from runner.errors import EXIT_OK, UsageError
 from runner.job import RETRYABLE_STATES, State
-
-if TYPE_CHECKING:
-    from runner.ledger import Ledger
-    from runner.ledger.reading import Selection
-
-# Their first submit was or may have been accepted, and with it paid.
-MAY_PAY_TWICE = frozenset({State.IN_DOUBT, State.EXPIRED})
 
 
 @click.command("retry")
@@ -53,24 +44,13 @@ async def _retry(
     ids: tuple[str, ...],
     yes: bool,
 ) -> int:
+    from runner.assembly.retrying import retry_jobs
     from runner.assembly.session import manifest_names, workplace
-    from runner.ledger import Ledger, LedgerLock
-    from runner.ledger.reading import Selection, retry
+    from runner.ledger.reading import Selection
 
     at = workplace(place, reading=True)
-    if not at.ledger.exists():
-        raise UsageError(f"there is no ledger at {at.ledger}; name it with --ledger")
-    wanted = tuple(State(state) for state in states)
-    if not wanted:
-        wanted = tuple(RETRYABLE_STATES) if ids else (State.FAILED,)
-    selection = Selection(manifest_names(paths), wanted, ids)
-    with LedgerLock(at.ledger) as lock:
-        lock.acquire(time.time())
-        async with await Ledger.open(at.ledger) as ledger:
-            risky = await _count_risky(ledger, selection)
-            if risky and not yes:
-                _ask(risky)
-            count = await retry(ledger, selection, time.time())
+    chosen = Selection(manifest_names(paths), tuple(State(state) for state in states), ids)
+    count = await retry_jobs(at, chosen, _go_on if yes else _ask)
     jobs = "1 job is" if count == 1 else f"{count:,} jobs are"
     click.echo(
         f"{jobs} pending again; `runner run` sends them" if count else "no such job to retry"
@@ -78,18 +58,14 @@ async def _retry(
     return EXIT_OK
 
 
-async def _count_risky(ledger: Ledger, selection: Selection) -> int:
-    from runner.ledger.reading import Selection, count_selected
-
-    risky = tuple(state for state in selection.states if state in MAY_PAY_TWICE)
-    if not risky:
-        return 0
-    return await count_selected(ledger, Selection(selection.manifests, risky, selection.ids))
+def _go_on(count: int) -> None:
+    """Somebody has said --yes."""
 
 
 def _ask(count: int) -> None:
-    jobs = "1 job has" if count == 1 else f"{count:,} jobs have"
-    question = f"{jobs} been paid for, or may have been; sending again may pay twice. Go on?"
+    from runner.assembly.retrying import twice_words
+
+    question = f"{twice_words(count)}. Go on?"
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is there to answer: say --yes")
     if not click.confirm(question):

@@ -72,9 +72,10 @@ def run_command(manifests: tuple[Path, ...], place: Place, dry_run: bool, **opti
     """
     deadline = _deadline(options.pop("until"), options.pop("max_time"))
     if dry_run:
-        from runner.cli.plan import show_plan
+        from runner.cli.plan import PlanOptions, show_plan
 
-        return show_plan(manifests, place, as_json=options["as_json"], rpm=options["rpm"])
+        numbers = {name: options[name] for name in ("rpm", "concurrency", "budget", "limit")}
+        return show_plan(manifests, place, PlanOptions(**numbers), as_json=options["as_json"])
     from runner.cli.running import RunOptions, run_manifests
 
     return run_manifests(manifests, place, RunOptions(**options, deadline=deadline))

@@ -85,8 +85,7 @@ class Engine:
             ledger, governor, steps.downloader, bounds.download_attempts, self._fetched
         )
         self._ending = Ending()
-        self._draining = False
-        self._halted = False
+        self._draining = self._halted = False
         self._taking_inventory = True
         self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
@@ -159,11 +158,12 @@ class Engine:
         """Whether no new job is sent any more."""
         return self._draining
 
-    def _halt(self, reason: str) -> None:
-        """Sends nothing more to the API; answers under way and downloads are still taken in."""
+    def halt(self, reason: str) -> None:
+        """Sends nothing more to the API, drained or not; answers and downloads under way are taken in."""
         self._halted = True
         self._asking.halt()
         self.drain(reason)
+        self._ring()
 
     def _settled(self) -> bool:
         if self._gate.submitting or self._taking_inventory or not self._fetching.idle:
@@ -283,7 +283,7 @@ class Engine:
                     self.drain(result.reason)
             case Consequence.KEY_REFUSED:
                 self._ending.key_refused = True
-                self._halt(f"the API refused the key ({result.reason})")
+                self.halt(f"the API refused the key ({result.reason})")
             case Consequence.NONE if (
                 result.state is State.PENDING and record.model in self._stopped_models
             ):
@@ -297,7 +297,7 @@ class Engine:
         waiting = result.state in (State.PENDING, State.SUBMITTED)
         patience_ends = self._started + GIVE_UP_AFTER_S
         if waiting and not self._governor.ever_reached and self._governor.now() > patience_ends:
-            self._halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
+            self.halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
         self._ring()
 
     async def _stop_model(self, model: str, reason: str) -> None:

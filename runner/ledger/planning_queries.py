@@ -97,3 +97,24 @@ WHERE wanted = 0 OR tags <> excluded.tags OR meta <> excluded.meta OR place <> e
   OR repeat <> excluded.repeat OR source <> excluded.source OR inputs <> excluded.inputs
   OR (output <> excluded.output AND state <> 'saved')
   OR params <> excluded.params OR model <> excluded.model"""
+
+# The most recent requests of all models, the latest first.
+RECENT_JOBS = """
+SELECT job_key, model, state, posts, cost, submitted_at, completed_at FROM jobs
+WHERE request_id IS NOT NULL AND submitted_at > 0 ORDER BY submitted_at DESC LIMIT :limit"""
+
+# What one finished job is known to have taken: the API's own seconds, the download, the bytes on disk.
+FINISHED_DETAILS = """
+SELECT
+  (SELECT CASE WHEN json_valid(body) THEN json_extract(body, '$.metrics.total_time') END
+    FROM results WHERE job_key = :job),
+  (SELECT max(at) FROM attempts WHERE job_key = :job AND action = 'saved') - (
+    SELECT max(at) FROM attempts WHERE job_key = :job AND action = 'completed'),
+  (SELECT sum(size_bytes) FROM files WHERE job_key = :job)"""
+
+# What a run of some manifests has before it. In flight and unfetched counts whichever manifest wants it.
+WAITING_BY_MODEL = """
+SELECT model, state, count(*) FROM jobs
+WHERE state = 'pending' AND wanted = 1 AND manifest_key IN ({manifests}) GROUP BY model
+UNION ALL SELECT model, state, count(*) FROM jobs WHERE state = 'submitted' GROUP BY model
+UNION ALL SELECT model, state, count(*) FROM jobs WHERE state = 'completed' GROUP BY model"""

@@ -222,13 +222,31 @@ PENDING_BY_MODEL = """
 SELECT model, count(*) FROM jobs
 WHERE state = 'pending' AND wanted = 1 AND manifest_key IN ({manifests}) GROUP BY model"""
 
+_LISTED_COLUMNS = """
+j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,
+j.submitted_at, j.completed_at, j.cost, j.error, j.source, j.place, j.repeat, j.deadline, j.inputs"""
+
 # One page of jobs with everything a listing shows. It walks along the keys: through an index each page
 # would sort all jobs that are still to come.
-LIST_JOBS = """
-SELECT j.job_key, j.id, m.name, j.model, j.state, j.params, j.tags, j.meta, j.request_id, j.posts,
-  j.submitted_at, j.completed_at, j.cost, j.error, j.source, j.place, j.repeat, j.deadline, j.inputs
-FROM jobs j NOT INDEXED JOIN manifests m USING (manifest_key)
-WHERE j.job_key > :after AND {condition} ORDER BY j.job_key LIMIT :limit"""
+LIST_JOBS = f"""
+SELECT {_LISTED_COLUMNS} FROM jobs j NOT INDEXED JOIN manifests m USING (manifest_key)
+WHERE j.job_key > :after AND {{condition}} ORDER BY j.job_key LIMIT :limit"""
+
+# One job with everything a listing shows.
+LIST_ONE = f"""
+SELECT {_LISTED_COLUMNS} FROM manifests m JOIN jobs j USING (manifest_key)
+WHERE m.name = :manifest AND j.id = :id"""
+
+# What came to nothing in a run, where the run tells only of some that they did.
+ENDED_SHORT_SINCE = """
+SELECT j.id FROM jobs j
+WHERE j.manifest_key = (SELECT manifest_key FROM manifests WHERE name = :manifest) AND j.wanted = 1
+  AND j.state IN ('failed', 'blocked', 'invalid', 'expired', 'in_doubt')
+  AND EXISTS (SELECT 1 FROM attempts a
+    WHERE a.job_key = j.job_key AND a.action = j.state AND a.at >= :since)
+ORDER BY j.job_key"""
+
+OUTPUT_FOLDERS = "SELECT name, output_directory FROM manifests"
 
 MONEY_BY_MODEL = """
 SELECT model, count(cost), coalesce(sum(cost), 0) FROM jobs WHERE {condition}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from runner.job import Job
 from runner.manifest import catalogue
 from runner.manifest.batch import Batch
 from runner.manifest.definitions import Header, name_fault
+from runner.manifest.given import GivenDocument
 from runner.manifest.inputs import InputFiles, Look
 from runner.manifest.inputs import look as look_at
 from runner.manifest.naming import NamingError, OutputTemplate
@@ -27,6 +28,8 @@ from runner.manifest.template import texts_in
 
 _FORMAT_VERSION = 2
 """Raised whenever the same files come to mean other jobs."""
+GIVEN = "prompts"
+"""What stands for the file in messages and sources where a manifest was given by a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,12 @@ class Manifest:
     _batch: Batch = field(repr=False)
     _prompt_files: tuple[PromptFile, ...] = field(repr=False)
     _patterns: tuple[str, ...] = field(repr=False)
+    _document: YamlFile | GivenDocument = field(repr=False)
 
     def files(self) -> tuple[Path, ...]:
-        """The manifest and every prompt file, each once."""
-        return tuple(dict.fromkeys((self.path, *(file.path for file in self._prompt_files))))
+        """The manifest, where it is a file, and every prompt file, each once."""
+        own = (self.path,) if isinstance(self._document, YamlFile) else ()
+        return tuple(dict.fromkeys((*own, *(file.path for file in self._prompt_files))))
 
     def fingerprint(self) -> str:
         """SHA-256 in hex over the contents of all files and what patterns match.
@@ -51,6 +56,8 @@ class Manifest:
         While it is the same, so are the jobs, but for the contents of the files that they send.
         """
         whole = hashlib.sha256(f"{_FORMAT_VERSION}\n{self.name}\n".encode())
+        if isinstance(self._document, GivenDocument):
+            whole.update(self._document.digest_text().encode())
         for path in self.files():
             try:
                 with path.open("rb") as stream:
@@ -72,26 +79,38 @@ class Manifest:
         problems = ProblemList()
         batch = replace(self._batch, inputs=InputFiles(self.path.parent, look))
         stream = JobStream(batch, self.path, problems)
-        for located in _yaml(self.path).items():
+        for located in self._document.items():
             yield from stream.jobs_of(located)
         problems.close()
 
 
-def _yaml(path: Path) -> YamlFile:
-    return YamlFile(path, str(path), streamed="prompts")
-
-
 def load(path: Path) -> Manifest:
     """Reads and checks a manifest's header and finds its files; InputError lists every problem."""
-    file, survey = _yaml(path), Survey(path)
-    for located in file.items():
+    return _loaded(path, YamlFile(path, str(path), streamed="prompts"))
+
+
+def given(value: Mapping[str, Any]) -> Manifest:
+    """As `load`, of a mapping with a manifest's keys; its files are looked for in the working directory.
+
+    Problems name entries by their number: `prompts:3`.
+    """
+    document = GivenDocument(value, GIVEN)
+    document.digest_text()
+    if "name" not in document.document.value:
+        raise InputError([Problem(GIVEN, "needs a `name`, by which its jobs are known again")])
+    return _loaded(Path(GIVEN), document)
+
+
+def _loaded(path: Path, document: YamlFile | GivenDocument) -> Manifest:
+    survey = Survey(path)
+    for located in document.items():
         survey.see(located)
-    header = _header(file.document, str(path))
-    checking = _HeaderCheck(header, path, file.document, ProblemList())
+    header = _header(document.document, str(path))
+    checking = _HeaderCheck(header, path, document.document, ProblemList())
     batch = checking.batch(survey)
     notes = tuple(survey.notes(header))
-    files = survey.files, survey.patterns
-    return Manifest(batch.name, path, header.model or "", notes, batch, *files)
+    found = survey.files, survey.patterns, document
+    return Manifest(batch.name, path, header.model or "", notes, batch, *found)
 
 
 def _header(document: Located, shown: str) -> Header:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.errors import EXIT_KEY_REFUSED
 from runner.job import IN_FLIGHT_STATES, State
-from runner.report.words import dollars, duration, printable
+from runner.report.words import dollars, duration, printable, roughly
 
 TOP_CAUSES = 5
 
@@ -40,11 +40,20 @@ class ManifestSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run was expected to cost (US dollars) and take when it began."""
+
+    cost: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended, and what its hints' commands take, ready for a shell.
 
     `arguments` are the manifests, `options` those of every command, `run_options` only `run`'s.
     `gallery` is the page that shows the results, empty where none was written.
+    `planned` is None where there was no more than a guess.
     """
 
     manifests: tuple[ManifestSummary, ...]
@@ -64,6 +73,7 @@ class Summary:
     gallery: str = ""
     # Beside the run itself; told on their own, never part of its summary's text.
     warnings: tuple[str, ...] = ()
+    planned: Planned | None = None
 
     @property
     def states(self) -> Mapping[State, int]:
@@ -101,6 +111,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "stopped": summary.stopped,
         "ledger": summary.ledger,
         "simulated": summary.simulated,
+        "planned": _planned_json(summary.planned),
         "causes": [
             {"state": str(state), "reason": reason, "count": count}
             for state, reason, count in summary.causes
@@ -134,6 +145,12 @@ def manifest_json(manifest: ManifestSummary) -> dict[str, Any]:
         "spent": round(manifest.spent, 6),
         "files": manifest.files,
     }
+
+
+def _planned_json(planned: Planned | None) -> dict[str, float] | None:
+    if planned is None:
+        return None
+    return {"cost": round(planned.cost, 6), "seconds": round(planned.seconds, 3)}
 
 
 def states_json(states: Mapping[State, int]) -> dict[str, int]:
@@ -201,6 +218,10 @@ def _facts(summary: Summary) -> Iterator[Line]:
     yield _fact("this run", pace)
     money = f"{dollars(summary.spent_run)} this run, {dollars(summary.spent)} in all"
     yield _fact("cost", f"nothing: simulated ({money})" if summary.simulated else money)
+    if planned := summary.planned:
+        expected = f"{dollars(planned.cost)} and about {roughly(planned.seconds)}"
+        truth = f"{dollars(summary.spent_run)} and {duration(summary.elapsed_s)}"
+        yield _fact("plan", f"{expected}; it was {truth}")
     kinds = ", ".join(f"{count:,} {call}" for call, count in summary.requests.items() if count)
     total = sum(summary.requests.values())
     yield _fact("requests", f"{total:,} ({kinds}){_savings(summary)}" if kinds else "none")

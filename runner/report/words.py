@@ -61,3 +61,16 @@ def roughly(seconds: float) -> str:
         return duration(max(5, math.ceil(seconds / 5) * 5))
     step_s = 60 if seconds < 7_200 else 300
     return duration(round(seconds / step_s) * step_s)
+
+
+def size(count_bytes: float) -> str:
+    """An amount of data, in the unit that people would name."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count_bytes < 999.5:
+            return (
+                f"{count_bytes:.0f} {unit}"
+                if count_bytes >= 9.95 or unit == "bytes"
+                else f"{count_bytes:.1f} {unit}"
+            )
+        count_bytes /= 1000
+    return f"{count_bytes:,.1f} TB"

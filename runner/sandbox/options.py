@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,8 @@ class Options:
         polls use the rate up.
     retention_s: status and result are gone this long after the SUBMIT; media this long
         (`media_retention_s`) after the job was finished.
-    credits: the balance at the start; None is plenty. `cost` is charged when a job completes.
+    credits: the balance at the start; None is plenty. `cost` is charged when a job completes, or what
+        `costs` says for its model.
     fail_rate, block_rate: share of jobs that end FAILED, by a defect or by the content filter.
     lost_answers: share of POSTs that are accepted and billed, but never answered.
     error_rate: share of all calls that are answered 500, 502 or 503.
@@ -42,6 +44,7 @@ class Options:
     media_retention_s: float = 7 * 86400.0
     credits: float | None = None
     cost: float = 0.04
+    costs: Mapping[str, float] = field(default_factory=dict)
     fail_rate: float = 0.0
     block_rate: float = 0.0
     lost_answers: float = 0.0
@@ -59,6 +62,10 @@ class Options:
     hang_s: float = 120.0
     drip_s: float = 20.0
     picture_px: int = 640
+
+    def cost_of(self, model: str) -> float:
+        """What a completed job of the model costs."""
+        return self.costs.get(model, self.cost)
 
     def __post_init__(self) -> None:
         for name in ("fail_rate", "block_rate", "lost_answers", "error_rate"):

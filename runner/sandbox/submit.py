@@ -186,7 +186,7 @@ def _accept(simulation: Simulation, post: _Post, now: float) -> Accepted:
         started_at=started_at,
         finished_at=finished_at,
         outcome=outcome,
-        cost=simulation.options.cost if outcome == "completed" else 0.0,
+        cost=simulation.options.cost_of(post.model) if outcome == "completed" else 0.0,
         occurrence=simulation.book.accepted_by_body[post.body_key],
         error=error,
         markers=post.markers,
