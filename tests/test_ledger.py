@@ -765,11 +765,7 @@ async def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger):
 
 # What reads the whole ledger by its nature, and never while jobs are sent.
 WHOLE_LEDGER = {
-    "COUNTS": "a covering index",
-    "SAVED_FILES": "a covering index",
     "COUNT_SELECTED": "a selection of the user",
-    "MONEY_BY_MODEL": "what a status tells of all jobs",
-    "MODEL_HISTORY": "what a plan learns from all finished jobs",
     "RETRY": "a selection of the user",
     "RETRY_HISTORY": "a selection of the user",
 }
@@ -826,9 +822,9 @@ def test_a_query_reads_no_more_of_the_ledger_than_it_needs(large: sqlite3.Connec
     assert not [step for step in scans if not step.endswith(own_state)]
 
 
-@pytest.mark.parametrize("name", ["COUNTS", "SAVED_FILES"])
-def test_counting_reads_an_index_alone(large: sqlite3.Connection, name: str):
-    assert any("USING COVERING INDEX jobs_counted" in step for step in plan_of(large, name))
+@pytest.mark.parametrize("name", ["COUNTS", "SAVED_FILES", "MONEY_BY_MODEL", "MODEL_HISTORY"])
+def test_counting_reads_no_jobs(large: sqlite3.Connection, name: str):
+    assert not [step for step in plan_of(large, name) if re.search(r" (jobs|j|files|f)\b", step)]
 
 
 @pytest.mark.parametrize("name", ["NEXT_PENDING", "COMPLETED_KEYS", "RECORDED_FILES", "LIST_JOBS"])

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
+from typing import Any
+
+import anyio
 
 from runner.api import Access, Api
 from runner.assembly.session import SANDBOX_KEY, Workplace
-from runner.downloader import Downloader
+from runner.downloader import MEDIA_RETENTION_S, Downloader
 from runner.engine import Bounds, Engine, Steps
+from runner.errors import LedgerError
 from runner.events import Ending, Observer
 from runner.fetcher import Fetcher
 from runner.gate import Gate
 from runner.governor import Governor
 from runner.inventory import Inventory
 from runner.ledger import Ledger
+from runner.ledger.compaction import compact
 from runner.ledger.reading import model_history
 from runner.policy.admission import Admission
 from runner.policy.breaker import Breaker
@@ -27,6 +33,9 @@ from runner.poller import Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
+
+
+COMPACTION_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,25 @@ async def work(
         engine = Engine(ledger, governor, steps, gate, bounds, task.manifests, see)
         await engine.recover()
         take_control(engine)
-        return await engine.run()
+        return await _beside(engine.run(), _compact(ledger, governor))
+
+
+async def _beside(run: Coroutine[Any, Any, Ending], housekeeping: Awaitable[None]) -> Ending:
+    """The run, and beside it what ends with it."""
+    keeping = asyncio.ensure_future(housekeeping)
+    try:
+        return await run
+    finally:
+        keeping.cancel()
+        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError, LedgerError):
+            await keeping
+
+
+async def _compact(ledger: Ledger, governor: Governor) -> None:
+    """Makes old stories short, a page at a time, so that nobody waits for it."""
+    # A result can be asked for by its story for as long as its file may live.
+    while await compact(ledger, governor.now() - MEDIA_RETENTION_S):
+        await governor.sleep(COMPACTION_PAUSE_S)
 
 
 @asynccontextmanager

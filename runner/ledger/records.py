@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.job import SavedFile, State
 
@@ -56,8 +56,7 @@ class Listed:
     files: tuple[SavedFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A file that a job is said to have on disk."""
 
     key: int
