@@ -115,8 +115,6 @@ def ours(task: Task) -> Callable[[], None]:
     """`runner run`, all of it: the manifest planned, the ledger durable, every file synced and checked."""
     import PIL.Image
 
-    import runner.assembly.working
-    import runner.manifest
     from runner.cli.app import app
 
     PIL.Image.init()

@@ -34,9 +34,7 @@ AT_ONCE = 256
 def server(picture_px: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running server and its origin."""
     command = [sys.executable, "-m", "benchmarks.server", str(picture_px)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None  # noqa: S101
         yield process, process.stdout.readline().strip()

@@ -58,7 +58,9 @@ def timed(command: list[str], folder: Path, allowed: tuple[int, ...] = (0,)) -> 
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in allowed:
-        raise SystemExit(f"{command} ended with {process.returncode}: {(folder / 'out.txt').read_text()}")
+        raise SystemExit(
+            f"{command} ended with {process.returncode}: {(folder / 'out.txt').read_text()}"
+        )
     cpu = usage.ru_utime + usage.ru_stime
     return {
         "started": started,
@@ -146,7 +148,9 @@ def one(jobs: int) -> dict[str, Any]:
         say(f"{jobs:,}: plan")
         found["plan"] = timed([*runner, "plan", manifest, *config], folder)
         say(f"{jobs:,}: a first run, of 1 job")
-        found["adopt"] = timed([*runner, "run", manifest, *config, "--limit", "1", "-q"], folder, (3,))
+        found["adopt"] = timed(
+            [*runner, "run", manifest, *config, "--limit", "1", "-q"], folder, (3,)
+        )
         found["planned_bytes"] = size_bytes(folder)
         say(f"{jobs:,}: filling the ledger")
         fill(folder, jobs)
@@ -203,7 +207,10 @@ def _bytes(name: str) -> Any:
 SHOWN: tuple[tuple[str, Any], ...] = (
     ("plan", _span("plan")),
     ("first run, 1 job sent", _span("adopt")),
-    ("status", lambda each: f"{each['status']['seconds']:.2f} s, {each['status']['peak_mb']:.0f} MB"),
+    (
+        "status",
+        lambda each: f"{each['status']['seconds']:.2f} s, {each['status']['peak_mb']:.0f} MB",
+    ),
     (f"resume with {LEFT:,} jobs left", _span("resume")),
     ("  its first submit after", lambda each: f"{each['resume']['first_submit_s']:.1f} s"),
     ("run with nothing to do", _span("nothing")),

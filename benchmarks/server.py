@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from collections import deque
+from typing import ClassVar
 from uuid import uuid4
 
 from PIL import Image
@@ -35,7 +36,7 @@ class Http(asyncio.Protocol):
 
     origin = ""
     picture = b""
-    posts: deque[float] = deque(maxlen=10_000)
+    posts: ClassVar[deque[float]] = deque(maxlen=10_000)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remembers where answers go."""

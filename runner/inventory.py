@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio.to_thread
-
+from runner.disk import on_disk
 from runner.governor import Governor
 from runner.job import State
 from runner.ledger import Ledger, Recorded
@@ -37,7 +36,7 @@ class Inventory:
         for manifest in manifests:
             after = (0, -1)
             while page := await self._ledger.recorded_files(manifest, after, PAGE):
-                missing = await anyio.to_thread.run_sync(self._missing, page)
+                missing = await on_disk(self._missing, page)
                 async for found in self._settle(page, missing):
                     yield found
                 after = (page[-1].key, page[-1].n)

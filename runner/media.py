@@ -146,8 +146,13 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def put_in_place(part: Path, target: Path) -> None:
-    """Gives a finished file its final name, durably."""
+def put_in_place(part: Path, target: Path, sha256: str | None = None) -> bool:
+    """Gives a finished file its final name, durably; says whether it could have it.
+
+    `sha256`: what is there already is replaced only if it is the same.
+    """
+    if sha256 is not None and target.exists() and digest(target) != sha256:
+        return False
     part.replace(target)
     if os.name == "posix":
         # The rename itself is in the folder, and the folder has to reach the disk as well.
@@ -156,6 +161,7 @@ def put_in_place(part: Path, target: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+    return True
 
 
 def _decode(path: Path) -> None:

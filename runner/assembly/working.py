@@ -34,7 +34,6 @@ from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
 
-
 COMPACTION_PAUSE_S = 0.05
 
 

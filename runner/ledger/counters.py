@@ -16,6 +16,7 @@ _CHANGE = """
 _ADD = _CHANGE.format(row="new", sign="")
 _REMOVE = _CHANGE.format(row="old", sign="-")
 
+# Composed of constants of this file.
 COUNTERS = f"""
 ALTER TABLE jobs ADD COLUMN files INTEGER NOT NULL DEFAULT 0;
 UPDATE jobs SET files = (SELECT count(*) FROM files f WHERE f.job_key = jobs.job_key)
@@ -82,4 +83,4 @@ BEGIN
   INSERT INTO attempts (job_key, at, action, detail, request_id)
   VALUES (old.job_key, coalesce(old.submitted_at, 0), 'submitted', 'an earlier attempt', old.request_id);
 END;
-"""
+"""  # noqa: S608
