@@ -33,7 +33,6 @@ class Task:
     jobs: int
     at_once: int
     folder: str
-    fast: bool = False
 
 
 def prompt(number: int) -> str:

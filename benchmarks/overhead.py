@@ -18,14 +18,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.clients import CLIENTS, Task
+from benchmarks.clients import THREADS, Task
 from benchmarks.tables import keep, table
 
 WHAT = {
     "bare": "aiohttp loop: submit, GET the result, GET the picture, write it; no ledger, no fsync, no check",
     "official": "segmind SDK in 64 threads: run() (submit, status, result), GET the picture, write it",
     "runner": "runner run: planned, synchronous=FULL, every picture decoded, hashed, fsynced, renamed",
-    "runner-uvloop": "the same with the extra `fast` (uvloop)",
 }
 AT_ONCE = 256
 
@@ -50,8 +49,7 @@ def cpu_s(process: subprocess.Popen[str]) -> float:
 
 def measure(client: str, origin: str, jobs: int, folder: str) -> dict[str, Any]:
     """Runs one client in a process of its own."""
-    name, _, loop = client.partition("-")
-    task = Task(name, origin, jobs, AT_ONCE, folder, loop == "uvloop")
+    task = Task(client, origin, jobs, AT_ONCE, folder)
     command = [sys.executable, "-m", "benchmarks.clients", json.dumps(asdict(task))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -102,7 +100,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     jobs = options.jobs or (1000 if options.quick else 6000)
     count = options.rounds or (1 if options.quick else 3)
-    clients = [name for name in options.clients if name.partition("-")[0] in CLIENTS]
+    clients = list(options.clients)
     found = rounds(clients, jobs, count, options.picture_px)
     medians = {client: figures(found, client, jobs) for client in clients}
     bare = medians.get("bare", medians[clients[0]])
@@ -121,7 +119,7 @@ def main(arguments: list[str]) -> int:
             ]
         )
     header = ["client", "jobs/s", "x bare", "CPU ms/job", "x bare", "server busy", "peak MB"]
-    print(f"{jobs:,} jobs, medians of {count}, {AT_ONCE} at once ({64} threads)")
+    print(f"{jobs:,} jobs, medians of {count}, {AT_ONCE} at once ({THREADS} threads)")
     print(table(header, rows))
     for client in clients:
         print(f"{client}: {WHAT[client]}")

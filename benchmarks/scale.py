@@ -62,6 +62,7 @@ def timed(command: list[str], folder: Path, allowed: tuple[int, ...] = (0,)) -> 
             f"{command} ended with {process.returncode}: {(folder / 'out.txt').read_text()}"
         )
     cpu = usage.ru_utime + usage.ru_stime
+    say(f"  {time.time() - started:.1f} s, {usage.ru_maxrss / 1024:.0f} MB")
     return {
         "started": started,
         "seconds": time.time() - started,

@@ -27,7 +27,7 @@ from runner.policy.speed import Speed
 
 REDIRECT_LIMIT = 5
 WRITE_BYTES = 1 << 20
-CONNECTIONS = 32
+CONNECTIONS = 64
 GONE = frozenset({403, 404, 410})
 T = TypeVar("T")
 _WRITTEN = re.compile(r"[!-~]+")

@@ -13,7 +13,7 @@ from runner.governor import Bell, Governor
 from runner.job import Consequence, State, StepResult
 from runner.ledger import Ledger, Record
 
-AT_ONCE = 16
+AT_ONCE = 64
 
 Report = Callable[[Record, StepResult, int], Awaitable[None]]
 
