@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.clients import THREADS, Task
+from benchmarks.overhead_clients import THREADS, Task
 from benchmarks.tables import keep, table
 
 WHAT = {
@@ -50,7 +50,7 @@ def cpu_s(process: subprocess.Popen[str]) -> float:
 def measure(client: str, origin: str, jobs: int, folder: str) -> dict[str, Any]:
     """Runs one client in a process of its own."""
     task = Task(client, origin, jobs, AT_ONCE, folder)
-    command = [sys.executable, "-m", "benchmarks.clients", json.dumps(asdict(task))]
+    command = [sys.executable, "-m", "benchmarks.overhead_clients", json.dumps(asdict(task))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{client} failed:\n{done.stdout}{done.stderr}")

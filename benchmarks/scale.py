@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from benchmarks.clients import KEY, MODEL, prompt
+from benchmarks.overhead_clients import KEY, MODEL, prompt
 from benchmarks.overhead import server
 from benchmarks.tables import keep, table
 from runner.ledger.queries import PUT_FILE

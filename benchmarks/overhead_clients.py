@@ -1,4 +1,4 @@
-"""The clients of the overhead benchmark, one process each: `python -m benchmarks.clients JOB_JSON`.
+"""The clients of the overhead benchmark, one process each: `python -m benchmarks.overhead_clients JOB_JSON`.
 
 Each does the same jobs against the same server and leaves every picture whole on disk; the process
 prints one JSON object. Imports are over before the clocks start.
