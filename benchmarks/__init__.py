@@ -1,1 +1,1 @@
-"""Benchmarks, each one command: `python -m benchmarks NAME`."""
+"""What runner is measured by; each is one command: `python -m benchmarks NAME`."""

@@ -1,24 +1,18 @@
-"""`python -m benchmarks NAME [--quick]`."""
+"""`python -m benchmarks NAME [options]` runs one of the measurements."""
 
 from __future__ import annotations
 
-import importlib
 import sys
+from importlib import import_module
 
-MODULES = {
-    "overhead": "benchmarks.overhead",
-    "scale": "benchmarks.scale",
-}
+NAMES = ("policy", "night", "overhead", "scale")
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the named benchmark with the rest of the arguments; returns the exit status."""
-    if not arguments or arguments[0] not in MODULES:
-        print(f"usage: python -m benchmarks {{{','.join(MODULES)}}} [--quick]", file=sys.stderr)
-        return 2
-    module = importlib.import_module(MODULES[arguments[0]])
-    return int(module.main(arguments[1:]))
+def main(arguments: list[str]) -> None:
+    """Runs the named one, or says which there are."""
+    if not arguments or arguments[0] not in NAMES:
+        sys.exit(f"usage: python -m benchmarks {{{','.join(NAMES)}}} [options]")
+    sys.exit(import_module(f"benchmarks.{arguments[0]}").main(arguments[1:]))
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+main(sys.argv[1:])

@@ -35,7 +35,7 @@ def server(picture_px: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "benchmarks.server", str(picture_px)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdout is not None
         yield process, process.stdout.readline().strip()
     finally:
         process.communicate("", timeout=10)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from benchmarks.overhead_clients import KEY, MODEL, prompt
 from benchmarks.overhead import server
+from benchmarks.overhead_clients import KEY, MODEL, prompt
 from benchmarks.tables import keep, table
 from runner.ledger.queries import PUT_FILE
 

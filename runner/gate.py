@@ -36,6 +36,10 @@ class Gate:
             and self.in_flight < self._admission.most(now)
         )
 
+    def allow(self, rpm: float | None) -> None:
+        """The requests a minute that are allowed, as far as that is known by now."""
+        self._admission.rpm = rpm
+
     def can_pay(self, record: Record) -> bool:
         """Whether the budget allows this job, all that is open counted."""
         return self._budget.allows(record.model)

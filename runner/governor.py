@@ -40,7 +40,9 @@ class Urgency(IntEnum):
     COLLECT = 0
     POLL = 1
     SUBMIT = 2
-    ASIDE = 3
+    # What is asked aside is little and must not wait for ever: it takes its turn among the submits.
+    ASIDE = 2
+    GUESS = 3
 
 
 class Bell:
@@ -127,10 +129,10 @@ class Governor:
 
     def rate_limited(self, answer: Answer) -> float:
         """A 429: nothing leaves before its reset, plus jitter. Returns when that is."""
-        now = self.now()
-        return self._hold(
-            hold_until(answer, now) - now + self._rng.uniform(*JITTER_S), "rate limit"
-        )
+        now, passed = self.now(), self._clock.monotonic()
+        wait_s = hold_until(answer, now) - now
+        self._pace.refused(passed, passed + wait_s, passed - answer.seconds)
+        return self._hold(wait_s + self._rng.uniform(*JITTER_S), "rate limit")
 
     def unreachable(self, reason: str) -> float:
         """No connection could be made: waits before the next, the longer the more often it fails."""
@@ -140,6 +142,15 @@ class Governor:
         # Never quite at once: a refused connection answers in no time at all.
         wait_s = 0.25 + full_jitter(self._streak, self._rng, cap_s=UNREACHABLE_CAP_S)
         return self._hold(wait_s, f"cannot connect: {reason}")
+
+    @property
+    def rpm(self) -> float | None:
+        """The requests a minute that are allowed, as far as that is known."""
+        return self._pace.rpm
+
+    def remembered(self) -> dict[str, float]:
+        """What was learned of the rate, for a later run."""
+        return self._pace.remembered(self.now())
 
     def reached(self) -> None:
         """The host answered."""

@@ -152,7 +152,8 @@ class Consequence(StrEnum):
 class StepResult:
     """Where a step left its job; `again_at` (epoch seconds) when it wants the job back.
 
-    `state` None: the job was no longer the step's to move, and nothing happened.
+    `state` None: the job was no longer the step's to move, and nothing happened. `sent`: under which id
+    the API took it, when it was sent and when the API forgets it.
     """
 
     state: State | None
@@ -160,3 +161,4 @@ class StepResult:
     consequence: Consequence = Consequence.NONE
     reason: str = ""
     cost: float | None = None
+    sent: tuple[str, float, float] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from typing import Any
 
 from runner.api import Api
 from runner.crash_points import reach
@@ -12,11 +13,15 @@ from runner.governor import Governor, Urgency
 from runner.job import Answer, Consequence, Fault, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.backoff import full_jitter
+from runner.policy.outputs import outputs_of
 from runner.policy.polling import PollSchedule
-from runner.policy.verdict import Meaning, Verdict, judge_poll
+from runner.policy.route import Route
+from runner.policy.verdict import Meaning, Verdict, judge_poll, seconds_of
 
 # Inside the hour a 404 may be a replica that lags; past it, it is what was to be expected.
 NOT_FOUND_LIMIT = 4
+# A COMPLETED without any output may be a replica that has only half of it.
+EMPTY_LIMIT = 3
 # How long the API may stay silent after the hour before a job counts as expired.
 SILENCE_S = 300.0
 # A job that is taken in later than this was left by an earlier run, or found in the history.
@@ -24,21 +29,29 @@ PROMPT_S = 60.0
 
 
 class Poller:
-    """Owns `submitted`: whom to ask next, and what the answers mean."""
+    """Owns `submitted`: whom to ask next and how, and what the answers mean."""
 
     def __init__(
-        self, ledger: Ledger, api: Api, governor: Governor, rng: Random, observer: Observer
+        self,
+        ledger: Ledger,
+        api: Api,
+        governor: Governor,
+        rng: Random,
+        observer: Observer,
+        route: Route | None = None,
+        schedule: PollSchedule | None = None,
     ) -> None:
-        self.schedule = PollSchedule()
+        self.schedule = schedule or PollSchedule()
+        self._route = route or Route()
         self._ledger = ledger
         self._api = api
         self._governor = governor
         self._observer = observer
         self._rng = rng
         self._records: dict[int, Record] = {}
-        self._finished: set[int] = set()
         self._troubles: dict[int, int] = {}
         self._not_found: dict[int, int] = {}
+        self._empty: dict[int, int] = {}
 
     def watch(self, record: Record) -> None:
         """Takes in a submitted job."""
@@ -50,25 +63,24 @@ class Poller:
         teaches = now - started < PROMPT_S
         self.schedule.add(record.key, record.model, started, deadline, teaches=teaches)
 
-    def take(self) -> Record | None:
-        """The job most worth a request now, or None."""
-        key = self.schedule.pop(self._governor.now())
-        return self._records[key] if key is not None else None
+    def record(self, key: int) -> Record:
+        """The record of a job that the schedule has given out."""
+        return self._records[key]
 
     async def poll(self, record: Record) -> StepResult:
-        """Asks for one job; the caller has its turn. Status first, the result when that is there."""
-        if record.key not in self._finished:
-            answer = await self._ask(record, Call.STATUS)
-            verdict = judge_poll(answer)
-            if verdict.meaning is not Meaning.COMPLETED:
-                return await self._conclude(record, answer, verdict)
+        """Asks for one job; the caller has its turn."""
+        call = self._route.call(record.key)
+        answer, verdict = await self._ask(record, call)
+        if call is Call.STATUS and verdict.meaning is Meaning.COMPLETED:
             self.schedule.found(record.key, self._governor.now())
-            self._finished.add(record.key)
             await self._governor.turn(Urgency.COLLECT)
-        answer = await self._ask(record, Call.RESULT)
-        return await self._conclude(record, answer, judge_poll(answer))
+            call = Call.RESULT
+            answer, verdict = await self._ask(record, call)
+        if verdict.meaning is Meaning.NOT_FOUND:
+            return await self._missing(record, call, answer, verdict)
+        return await self._conclude(record, answer, verdict)
 
-    async def _ask(self, record: Record, call: Call) -> Answer:
+    async def _ask(self, record: Record, call: Call) -> tuple[Answer, Verdict]:
         request_id = record.request_id or ""
         ask = self._api.status if call is Call.STATUS else self._api.result
         answer = await ask(request_id)
@@ -76,18 +88,21 @@ class Poller:
             self._observer(Answered(call, answer.status, answer.seconds))
         if answer.status is not None:
             self._governor.reached()
-        return answer
+        verdict = judge_poll(answer)
+        self._route.answered(record.key, call, verdict.meaning)
+        return answer, verdict
 
     async def _conclude(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
         match verdict.meaning:
+            case Meaning.COMPLETED if self._is_half(record, answer.body):
+                self._again(record, 1.0)
+                return StepResult(State.SUBMITTED, reason="a result without an output came")
             case Meaning.COMPLETED:
                 return await self._completed(record, answer, verdict)
             case Meaning.FAILED | Meaning.BLOCKED:
                 blocked = verdict.meaning is Meaning.BLOCKED
                 after = State.BLOCKED if blocked else State.FAILED
                 return await self._end(record, after, answer, verdict.reason)
-            case Meaning.NOT_FOUND:
-                return await self._missing(record, answer, verdict)
             case Meaning.KEY_REFUSED:
                 self._again(record, 0.0)
                 return StepResult(State.SUBMITTED, None, Consequence.KEY_REFUSED, verdict.reason)
@@ -105,18 +120,31 @@ class Poller:
             case _:
                 return await self._trouble(record, answer, verdict)
 
+    def _is_half(self, record: Record, body: Any) -> bool:
+        if outputs_of(body):
+            return False
+        times = self._empty[record.key] = self._empty.get(record.key, 0) + 1
+        return times < EMPTY_LIMIT
+
     async def _completed(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
         reach("result-received")
         body = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
         event = Event(self._governor.now(), answer.status, request_id=record.request_id)
         await self._ledger.complete(record, body, event, verdict.cost)
         reach("result-committed")
+        self.schedule.found(record.key, event.at, seconds_of(answer.body))
         self._forget(record)
         return StepResult(State.COMPLETED, cost=verdict.cost)
 
-    async def _missing(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
-        times = self._not_found[record.key] = self._not_found.get(record.key, 0) + 1
+    async def _missing(
+        self, record: Record, call: Call, answer: Answer, verdict: Verdict
+    ) -> StepResult:
         overdue = record.deadline is None or self._governor.now() >= record.deadline
+        if not overdue and call is Call.RESULT and not self._route.is_finished(record.key):
+            # Of a job that is not known to be done it proves nothing: its status is asked first.
+            self._again(record, 0.0)
+            return StepResult(State.SUBMITTED, reason=verdict.reason)
+        times = self._not_found[record.key] = self._not_found.get(record.key, 0) + 1
         if not overdue and times < NOT_FOUND_LIMIT:
             self._again(record, 2.0 ** (times - 1))
             return StepResult(State.SUBMITTED, reason=verdict.reason)
@@ -136,14 +164,14 @@ class Poller:
         event = Event(self._governor.now(), answer.status, reason, record.request_id)
         await self._ledger.end(record, after, event)
         if after is not State.EXPIRED:
-            self.schedule.found(record.key, self._governor.now())
+            self.schedule.found(record.key, self._governor.now(), seconds_of(answer.body))
         self._forget(record)
         return StepResult(after, reason=reason)
 
     def _running(self, record: Record) -> None:
         self._troubles.pop(record.key, None)
         self._not_found.pop(record.key, None)
-        if record.key in self._finished:
+        if self._route.is_finished(record.key):
             # The status said COMPLETED and the result does not yet: ask for the result again.
             self._again(record, 1.0)
         else:
@@ -154,7 +182,6 @@ class Poller:
 
     def _forget(self, record: Record) -> None:
         self.schedule.discard(record.key)
-        self._records.pop(record.key, None)
-        self._finished.discard(record.key)
-        self._troubles.pop(record.key, None)
-        self._not_found.pop(record.key, None)
+        self._route.forget(record.key)
+        for kept in (self._records, self._troubles, self._not_found, self._empty):
+            kept.pop(record.key, None)

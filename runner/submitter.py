@@ -45,9 +45,16 @@ class Submitter:
     async def submit(self, pending: Record) -> StepResult:
         """Sends one job; the caller has its turn. The job is then where the answer says it is."""
         now = self._governor.now()
-        if not await self._ledger.begin_submit(pending, now, now + self._rules.retention_s):
+        deadline = now + self._rules.retention_s
+        if not await self._ledger.begin_submit(pending, now, deadline):
             return StepResult(None)
-        record = replace(pending, state=State.SUBMITTING, posts=pending.posts + 1)
+        record = replace(
+            pending,
+            state=State.SUBMITTING,
+            posts=pending.posts + 1,
+            submitted_at=now,
+            deadline=deadline,
+        )
         reach("intent-committed")
         answer = await self._api.submit(record.model, record.params)
         reach("submit-answered")
@@ -64,7 +71,8 @@ class Submitter:
             case Meaning.ACCEPTED if verdict.request_id is not None:
                 await self._ledger.accept(record, verdict.request_id, Event(now, answer.status))
                 reach("request-id-committed")
-                return StepResult(State.SUBMITTED)
+                sent = (verdict.request_id, record.submitted_at or now, record.deadline or now)
+                return StepResult(State.SUBMITTED, sent=sent)
             case Meaning.NEVER_LEFT:
                 again_at = self._governor.unreachable(verdict.reason)
                 await self._ledger.unsend(record, again_at, event)

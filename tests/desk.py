@@ -121,7 +121,9 @@ class Desk:
 
     def configure(self, url: str, key: str | None = KEY, **run: Any) -> None:
         """Writes a config.yaml that leads to the simulated API."""
-        api = {"base_url": url, "history_url": url, "timeout": run.pop("timeout", "5s")}
+        # A rate that is not known is felt for, which takes its time.
+        rpm = run.pop("rpm", 60_000)
+        api = {"base_url": url, "history_url": url, "timeout": run.pop("timeout", "5s"), "rpm": rpm}
         if key is not None:
             api["key"] = key
         value = {"api": api, "run": {"download_attempts": 2, **run}}

@@ -7,7 +7,17 @@ from random import Random
 
 import pytest
 
-from runner.policy.admission import ENOUGH, LEAST, LEAST_REQUESTS, OBSERVED_S, SHARE, Admission
+from runner.policy.admission import (
+    ENOUGH,
+    LEAST,
+    OBSERVED_S,
+    SHARE,
+    SHORTEST_OBSERVED_S,
+    UNPROVEN_MINUTES,
+    UNPROVEN_MOST,
+    UNPROVEN_RPM,
+    Admission,
+)
 from runner.policy.pace import Pace
 from runner.policy.polling import PollSchedule
 
@@ -15,17 +25,45 @@ HOUR_S = 3600.0
 START = 1_790_000_000.0
 
 
-def test_without_a_rate_and_without_experience_it_is_the_concurrency() -> None:
+def test_what_is_unproven_is_bounded_by_what_the_rate_can_send_in_two_minutes() -> None:
+    assert Admission(1000, 60, HOUR_S, START).most(START) == UNPROVEN_MINUTES * 60
+    assert Admission(None, 60, HOUR_S, START).most(START) == UNPROVEN_MINUTES * 60
+
+
+def test_without_a_rate_an_assumed_one_counts() -> None:
     assert Admission(100, None, HOUR_S, START).most(START + 10) == 100
+    assert Admission(None, None, HOUR_S, START).most(START + 10) == UNPROVEN_MINUTES * UNPROVEN_RPM
 
 
-def test_a_known_rate_bounds_it_from_the_start() -> None:
-    most = Admission(1000, 60, HOUR_S, START).most(START)
-    assert most == int(SHARE * HOUR_S * 1 / LEAST_REQUESTS) == 450
+def test_an_unproven_backend_is_never_trusted_with_more_than_a_slow_one_does_in_an_hour() -> None:
+    assert Admission(None, 60_000, HOUR_S, START).most(START) == UNPROVEN_MOST
+
+
+def test_each_completion_lets_one_more_in() -> None:
+    admission = Admission(None, 60, HOUR_S, START)
+    for n in range(5):
+        admission.completed(START + n)
+    assert admission.most(START + 10) == UNPROVEN_MINUTES * 60 + 5
+
+
+def test_a_rate_that_becomes_known_counts_from_then_on() -> None:
+    admission = Admission(None, None, HOUR_S, START)
+    admission.rpm = 12
+    assert admission.most(START + 1) == UNPROVEN_MINUTES * 12
+
+
+def test_how_long_the_first_job_takes_does_not_count_as_slowness() -> None:
+    admission = Admission(None, 600, HOUR_S, START)
+    for n in range(30):
+        admission.completed(START + 280 + n / 5)
+    assert admission.most(START + 300) == int(SHARE * HOUR_S * 30 / SHORTEST_OBSERVED_S)
 
 
 def test_it_is_never_more_than_the_concurrency() -> None:
-    assert Admission(100, 6000, HOUR_S, START).most(START) == 100
+    admission = Admission(100, 6000, HOUR_S, START)
+    for n in range(3000):
+        admission.completed(START + n / 100)
+    assert admission.most(START + 30) == 100
 
 
 @pytest.mark.parametrize(("concurrency", "most"), [(100, LEAST), (3, 3), (1, 1)])
@@ -44,7 +82,7 @@ def test_a_few_completions_are_no_experience_yet() -> None:
     admission = Admission(1000, None, HOUR_S, START)
     for n in range(ENOUGH - 1):
         admission.completed(START + n)
-    assert admission.most(START + 60) == 1000
+    assert admission.most(START + 60) == UNPROVEN_MINUTES * UNPROVEN_RPM + ENOUGH - 1
 
 
 def test_a_long_silence_is_experience() -> None:
@@ -55,7 +93,7 @@ def test_old_completions_are_forgotten() -> None:
     admission = Admission(1000, None, HOUR_S, START)
     for n in range(300):
         admission.completed(START + n)
-    assert admission.most(START + 300) > 800
+    assert admission.most(START + 300) == UNPROVEN_MINUTES * UNPROVEN_RPM + 300
     assert admission.most(START + 700) == LEAST
 
 

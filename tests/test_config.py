@@ -51,7 +51,7 @@ def test_defaults() -> None:
     assert found.api.key is None
     assert found.api.rpm is None
     assert found.api.timeout_s == 60
-    assert (found.run.concurrency, found.run.submit_attempts) == (64, 5)
+    assert (found.run.concurrency, found.run.submit_attempts) == (None, 5)
     assert (found.run.download_attempts, found.run.retention_s, found.run.drain_s) == (5, 3600, 900)
     assert (found.ledger, found.output) == (Path("runner.db"), Path("output"))
 

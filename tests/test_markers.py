@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from desk import KEY, Desk, Finished, Service, decode
@@ -111,7 +112,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
         for name in EXPECTED
     ]
     plain = [{"prompt": "a plain fox", "id": model, "model": model} for model in MODELS]
-    with Service(SMALL) as service:
+    # As the server's windows are: what it refuses is not taken for a whole minute's rate.
+    with Service(SMALL) as service, patch("runner.policy.pace.WINDOW_S", SMALL.window_s):
         desk.configure(service.url, timeout="1s", submit_attempts=2, **HOLD)
         ended = desk.run("run", "-v", desk.manifest(*marked, *plain))
         yield Faulty(desk, service, ended, desk.jobs())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,9 +29,11 @@ from ledgers import (
 from runner.events import Answered, Call
 from runner.governor import Urgency
 from runner.job import Answer, Consequence, State, StepResult
-from runner.ledger import Ledger
+from runner.ledger import Ledger, Record
 from runner.ledger.reading import attempts
-from runner.poller import NOT_FOUND_LIMIT, SILENCE_S, Poller
+from runner.policy.polling import SCOUT_DUE_S
+from runner.policy.route import Choice, Route
+from runner.poller import EMPTY_LIMIT, NOT_FOUND_LIMIT, SILENCE_S, Poller
 
 RUNNING = answer(200, {"status": "PROCESSING"})
 DONE = answer(200, {"status": "COMPLETED", "metrics": {"cost": 0.02}})
@@ -42,12 +45,13 @@ TROUBLES = [html(502), answer(503, {"error": "x"}), no_answer(), answer(200, {})
 class Desk:
     """A poller with everything around it, watching one submitted job."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, route: Choice = "status") -> None:
         self.ledger = ledger
         self.governor = StillGovernor()
         self.api = ScriptedApi()
         api: Any = self.api
-        self.poller = Poller(ledger, api, self.governor, Random(3), self.governor.seen.append)
+        seen = self.governor.seen.append
+        self.poller = Poller(ledger, api, self.governor, Random(3), seen, Route(route))
 
     async def poll(self, *replies: Any) -> StepResult:
         """Waits until the job is due and asks once."""
@@ -55,11 +59,15 @@ class Desk:
         due = self.poller.schedule.next_due(self.governor.time)
         assert due is not None
         self.governor.time = max(self.governor.time, due)
-        record = self.poller.take()
+        record = self.take()
         assert record is not None
         result = await self.poller.poll(record)
         assert not self.api.replies
         return result
+
+    def take(self) -> Record | None:
+        key = self.poller.schedule.pop(self.governor.time)
+        return None if key is None else self.poller.record(key)
 
     @property
     def asked(self) -> list[str]:
@@ -76,12 +84,26 @@ class Desk:
         return len(self.poller.schedule) == 1
 
 
+@asynccontextmanager
+async def watching(folder: Path, route: Choice) -> AsyncIterator[Desk]:
+    async with await Ledger.open(folder / "l.db", durable=False) as ledger:
+        await plan(ledger, [job(0)])
+        desk = Desk(ledger, route)
+        desk.poller.watch(await bring(ledger, State.SUBMITTED))
+        yield desk
+
+
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with await Ledger.open(tmp_path / "l.db", durable=False) as ledger:
-        await plan(ledger, [job(0)])
-        desk = Desk(ledger)
-        desk.poller.watch(await bring(ledger, State.SUBMITTED))
+    """It asks for the status first, so that each answer can be told apart."""
+    async with watching(tmp_path, "status") as desk:
+        yield desk
+
+
+@pytest.fixture
+async def direct(tmp_path: Path) -> AsyncIterator[Desk]:
+    """It asks for the result at once."""
+    async with watching(tmp_path, "result") as desk:
         yield desk
 
 
@@ -114,9 +136,9 @@ async def test_a_running_job_is_asked_again_later(desk: Desk):
 
 
 async def test_a_job_under_way_is_not_given_twice(desk: Desk):
-    desk.governor.time += 100
-    assert desk.poller.take() is not None
-    assert desk.poller.take() is None
+    desk.governor.time += SCOUT_DUE_S
+    assert desk.take() is not None
+    assert desk.take() is None
 
 
 async def test_every_answer_is_told_to_whoever_watches(desk: Desk):
@@ -245,13 +267,17 @@ async def test_once_completed_only_the_result_is_asked_again(desk: Desk, trouble
     assert desk.asked == ["status", "result", "result", "result"]
 
 
-async def test_a_result_that_is_late_teaches_the_schedule_nothing_twice(desk: Desk):
+async def test_a_result_that_is_late_teaches_the_schedule_once(desk: Desk):
     await desk.poll(DONE, RUNNING)
-    learned = desk.poller.schedule._learned["imagen"]
-    before = (learned.first_ask_s, learned.scouted)
     await desk.poll(RUNNING)
     await desk.poll(RESULT)
-    assert (learned.first_ask_s, learned.scouted) == before
+    assert len(desk.poller.schedule.remembered()["imagen"]) == 1
+
+
+async def test_how_long_a_job_took_is_learned_from_its_metrics(desk: Desk):
+    desk.governor.time += 100
+    await desk.poll(DONE, answer(200, {**RESULT.body, "metrics": {"total_time": 7.5}}))
+    assert desk.poller.schedule.remembered() == {"imagen": [7.5]}
 
 
 async def test_a_poll_never_posts(desk: Desk):
@@ -260,6 +286,88 @@ async def test_a_poll_never_posts(desk: Desk):
     await desk.poll(DONE, RESULT)
     assert set(desk.asked) == {"status", "result"}
     assert (await get(desk.ledger)).posts == 1
+
+
+# ---- the result at once ---------------------------------------------------------------------------
+
+
+async def test_the_result_route_needs_one_request_for_a_job_that_is_done(direct: Desk):
+    result = await direct.poll(RESULT)
+    assert result == StepResult(State.COMPLETED, cost=0.02)
+    assert direct.asked == ["result"]
+    assert not direct.is_watched
+
+
+async def test_there_a_running_job_is_told_of_as_by_its_status(direct: Desk):
+    assert await direct.poll(RUNNING) == StepResult(State.SUBMITTED)
+    assert (await direct.poll(RESULT)).state is State.COMPLETED
+    assert direct.asked == ["result", "result"]
+
+
+@pytest.mark.parametrize("code", [200, 422])
+async def test_there_a_failed_job_ends_as_well(direct: Desk, code: int):
+    result = await direct.poll(answer(code, {"status": "FAILED", "error": "out of memory"}))
+    assert result.state is State.FAILED
+    assert direct.asked == ["result"]
+
+
+async def test_a_404_there_inside_the_hour_is_checked_by_status_before_anything_is_concluded(
+    direct: Desk,
+):
+    for _ in range(2 * NOT_FOUND_LIMIT):
+        assert (await direct.poll(NOT_FOUND)).state is State.SUBMITTED
+        assert (await direct.poll(RUNNING)).state is State.SUBMITTED
+    assert direct.asked == ["result", "status"] * 2 * NOT_FOUND_LIMIT
+    assert (await direct.poll(RESULT)).state is State.COMPLETED
+
+
+async def test_a_404_of_both_routes_is_an_end_only_after_several(direct: Desk):
+    assert (await direct.poll(NOT_FOUND)).state is State.SUBMITTED
+    for _ in range(NOT_FOUND_LIMIT - 1):
+        assert (await direct.poll(NOT_FOUND)).state is State.SUBMITTED
+    assert (await direct.poll(NOT_FOUND)).state is State.EXPIRED
+    assert direct.asked == ["result"] + ["status"] * NOT_FOUND_LIMIT
+
+
+async def test_after_the_hour_one_404_there_is_enough(direct: Desk):
+    direct.governor.time = NOW + HOUR_S
+    assert (await direct.poll(NOT_FOUND)).state is State.EXPIRED
+    assert direct.asked == ["result"]
+
+
+async def test_a_completed_job_without_its_output_is_asked_again_before_that_is_believed(
+    direct: Desk,
+):
+    for _ in range(EMPTY_LIMIT - 1):
+        assert (await direct.poll(DONE)).state is State.SUBMITTED
+    assert (await direct.poll(RESULT)).state is State.COMPLETED
+
+
+async def test_a_result_that_stays_without_an_output_is_taken_as_it_is(direct: Desk):
+    for _ in range(EMPTY_LIMIT - 1):
+        await direct.poll(DONE)
+    assert (await direct.poll(DONE)).state is State.COMPLETED
+
+
+async def test_by_itself_it_learns_from_one_status_that_the_result_can_be_asked(tmp_path: Path):
+    async with watching(tmp_path, "auto") as desk:
+        await desk.poll(RUNNING)
+        await desk.poll(RUNNING)
+        await desk.poll(RESULT)
+        assert desk.asked == ["status", "result", "result"]
+
+
+async def test_a_result_route_that_contradicts_the_status_is_left_for_good(tmp_path: Path):
+    async with watching(tmp_path, "auto") as desk:
+        await desk.poll(RUNNING)
+        for _ in range(3):
+            await desk.poll(NOT_FOUND)
+            await desk.poll(RUNNING)
+        await desk.poll(RUNNING)
+        await desk.poll(RUNNING)
+        assert (await desk.poll(DONE, RESULT)).state is State.COMPLETED
+        asked = ["status", *["result", "status"] * 3, "status", "status", "status", "result"]
+        assert desk.asked == asked
 
 
 # ---- taking up what an earlier run left ------------------------------------------------------------
@@ -274,7 +382,7 @@ async def test_a_job_of_an_earlier_run_is_asked_at_once_and_before_its_deadline(
         desk.governor.time = NOW + HOUR_S - 60
         for record in await ledger.submitted():
             desk.poller.watch(record)
-        taken = [desk.poller.take(), desk.poller.take()]
+        taken = [desk.take(), desk.take()]
         assert {record.id for record in taken if record} == {"j0", "j1"}
 
 

@@ -118,3 +118,12 @@ async def test_a_job_that_was_put_off_is_given_out_at_its_time(pending: Pending,
     pending.put_off(record.key, NOW)
     pending.ended(record.key)
     assert await taken(pending) == ["j1"]
+
+
+async def test_a_job_that_was_put_off_twice_is_given_out_once(pending: Pending, ledger: Watched):
+    assert await taken(pending) == ["j0", "j1", "j2"]
+    key = (await get(ledger, "j1")).key
+    pending.ended(key)
+    pending.put_off(key, NOW)
+    pending.put_off(key, NOW)
+    assert await taken(pending) == ["j1"]

@@ -341,6 +341,55 @@ async def test_a_used_up_window_is_429_and_tells_its_end(
     assert read[style]() == NOW + 60
 
 
+async def test_a_sliding_window_lets_one_request_in_for_each_that_is_a_minute_old(
+    session: aiohttp.ClientSession,
+) -> None:
+    clock = Clock()
+    options = Options(rpm=2, sliding=True, reset_format="epoch")
+    async with Sandbox(options, clock=clock) as sandbox:
+        url = f"{sandbox.url}/v2/requests/unknown/status"
+        statuses = []
+        for at in (0, 40, 50, 60, 61, 100):
+            clock.time = NOW + at
+            async with session.get(url, headers=KEY) as answer:
+                statuses.append(answer.status)
+            if at == 50:
+                reset = float(answer.headers["x-rate-limit-reset-at-utc"])
+
+    assert statuses == [404, 404, 429, 404, 429, 404]
+    assert reset == NOW + 60
+
+
+async def test_the_stats_count_what_comes_against_the_word_of_a_429(
+    session: aiohttp.ClientSession,
+) -> None:
+    clock = Clock()
+    async with Sandbox(Options(rpm=1), clock=clock) as sandbox:
+        for at in (1, 2, 2.4, 3, 59, 61):
+            clock.time = NOW + at
+            await session.get(f"{sandbox.url}/v2/requests/unknown/status", headers=KEY)
+        stats = sandbox.stats()
+
+    # What was under way when the 429 was sent could not know of it.
+    assert stats["during_hold"] == 2
+
+
+async def test_a_429_of_the_history_tells_the_end_of_its_own_window(
+    session: aiohttp.ClientSession,
+) -> None:
+    clock = Clock()
+    options = Options(rpm=1, sliding=True, history_rpm=1, reset_format="epoch")
+    async with Sandbox(options, clock=clock) as sandbox:
+        await session.get(f"{sandbox.url}/v2/requests/unknown/status", headers=KEY)
+        clock.time += 30
+        await session.get(sandbox.url + HISTORY, headers=KEY)
+        async with session.get(sandbox.url + HISTORY, headers=KEY) as answer:
+            reset = float(answer.headers["x-rate-limit-reset-at-utc"])
+
+    assert answer.status == 429
+    assert reset == NOW + 90
+
+
 async def test_credits_history_media_and_stats_use_no_rate_up(
     session: aiohttp.ClientSession,
 ) -> None:

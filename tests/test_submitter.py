@@ -84,7 +84,8 @@ async def test_the_intent_is_on_disk_before_the_post(desk: Desk):
 
 
 async def test_the_request_id_is_on_disk_after_it(desk: Desk):
-    assert await desk.submit(ACCEPTED) == StepResult(State.SUBMITTED)
+    result = await desk.submit(ACCEPTED)
+    assert result == StepResult(State.SUBMITTED, sent=("r-1", NOW, NOW + HOUR_S))
     async with await Ledger.open(desk.path) as other:
         record = await get(other)
     assert (record.state, record.request_id) == (State.SUBMITTED, "r-1")

@@ -105,6 +105,19 @@ def test_a_manifest_without_jobs_has_nothing_to_do() -> None:
     assert render_summary(empty) == "no jobs in a — nothing to do\n"
 
 
+def test_what_asking_for_results_at_once_has_saved_is_told() -> None:
+    direct = {"submit": 100, "status": 1, "result": 109}
+    summary = replace(of_states(saved=100), saved_run=100, requests=direct)
+    text = "210 (100 submit, 1 status, 109 result), 90 fewer than with a status for each job\n"
+    assert text in render_summary(summary)
+
+
+def test_a_run_that_has_saved_no_requests_does_not_boast() -> None:
+    twice = {"submit": 100, "status": 140, "result": 100}
+    summary = replace(of_states(saved=100), saved_run=100, requests=twice)
+    assert "fewer" not in render_summary(summary)
+
+
 def test_a_run_that_saved_all_asks_for_no_attention() -> None:
     text = render_summary(of_states(saved=12))
     assert text.startswith("all 12 jobs saved\n")

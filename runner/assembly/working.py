@@ -15,7 +15,7 @@ import anyio
 from runner.api import Access, Api
 from runner.assembly.session import SANDBOX_KEY, Workplace
 from runner.downloader import MEDIA_RETENTION_S, Downloader
-from runner.engine import Bounds, Engine, Steps
+from runner.engine import Bounds, Engine, Steps, recall
 from runner.errors import LedgerError
 from runner.events import Ending, Observer
 from runner.fetcher import Fetcher
@@ -29,12 +29,16 @@ from runner.policy.admission import Admission
 from runner.policy.breaker import Breaker
 from runner.policy.budget import Budget
 from runner.policy.pace import Pace
+from runner.policy.polling import PollSchedule
+from runner.policy.route import Route
 from runner.poller import Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
 
 COMPACTION_PAUSE_S = 0.05
+# The simulated API in this process has no limit unless it is given one: there is nothing to learn.
+SIMULATED_RPM = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,17 @@ async def work(
         api = await stack.enter_async_context(Api(access))
         fetcher = await stack.enter_async_context(Fetcher(access.base_url))
         rng, run = Random(), settings.run
-        governor = Governor(Pace(settings.api.rpm), rng, see)
+        learned = await recall(ledger)
+        rpm = settings.api.rpm or (SIMULATED_RPM if at.simulated else None)
+        governor = Governor(Pace(rpm, learned.pace, time.time()), rng, see)
+        schedule = PollSchedule(governor.rpm, learned.latencies)
         rules = SubmitRules(settings.run.submit_attempts, settings.run.retention_s)
         doubt = DoubtRules(
             run.on_doubt, run.on_expired, run.doubt_wait_s, settings.api.timeout_s, run.retention_s
         )
         steps = Steps(
             Submitter(ledger, api, governor, rules, rng, see),
-            Poller(ledger, api, governor, rng, see),
+            Poller(ledger, api, governor, rng, see, Route(settings.api.poll), schedule),
             Downloader(ledger, fetcher, governor, at.output, see),
             Inventory(ledger, governor, at.output),
             Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),

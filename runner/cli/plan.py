@@ -19,6 +19,7 @@ from runner.ledger import Comparison, Group, Ledger
 
 # A submit, and at best one poll and one result for each job.
 REQUESTS_PER_JOB = 3
+USUAL_IN_FLIGHT = 64
 
 WHY = {
     "new": "new, will be submitted",
@@ -74,7 +75,7 @@ async def _show(paths: Sequence[Path], place: Place, as_json: bool, rpm: int | N
     async with reading_ledger(at) as ledger:
         comparison = await compare(ledger, manifests, at.output, lambda _: None)
         estimate = await _estimate(
-            ledger, comparison, at.settings.api.rpm, at.settings.run.concurrency
+            ledger, comparison, at.settings.api.rpm, at.settings.run.concurrency or USUAL_IN_FLIGHT
         )
     lines = plan_lines(comparison.groups)
     if as_json:

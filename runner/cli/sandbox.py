@@ -30,6 +30,11 @@ SHARE = click.FloatRange(0.0, 1.0)
     "--rpm", type=click.IntRange(min=1), help="Requests per minute.  [default: unlimited]"
 )
 @click.option(
+    "--sliding",
+    is_flag=True,
+    help="Count the rate over the last minute instead of by the clock's minutes.",
+)
+@click.option(
     "--retention",
     default="1h",
     show_default=True,
@@ -77,6 +82,7 @@ async def _serve(options: dict[str, Any]) -> int:
         chosen = Options(
             latency=parse_latency(options["latency"]),
             rpm=options["rpm"],
+            sliding=options["sliding"],
             retention_s=parse_duration(options["retention"]),
             credits=options["balance"],
             fail_rate=options["fail_rate"],

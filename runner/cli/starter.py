@@ -14,8 +14,6 @@ CONFIG = """\
 # The key is taken from the environment variable SEGMIND_API_KEY, so that it stands in no file.
 # api:
 #   rpm: 60                 # requests per minute of your plan
-run:
-  concurrency: 16           # most jobs in flight at a time
 ledger: runner.db           # remembers every job; keep it with your pictures
 output: output              # pictures go here
 """

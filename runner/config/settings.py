@@ -29,6 +29,11 @@ class ApiSettings(_Section):
     rpm: Count | None = Field(
         None, description="Requests per minute of the account; learned when it is absent."
     )
+    poll: Literal["auto", "status", "result"] = Field(
+        "auto",
+        description="How a job is asked for: its status and then its result, its result at once, or "
+        "(auto) the result at once as soon as the API has shown that this works.",
+    )
     timeout_s: Duration = Field(
         60.0, alias="timeout", description="How long one request may take in all."
     )
@@ -37,7 +42,11 @@ class ApiSettings(_Section):
 class RunSettings(_Section):
     """How a run goes about its work."""
 
-    concurrency: Count = Field(64, description="Most jobs in flight at a time.")
+    concurrency: Count | None = Field(
+        None,
+        description="Most jobs in flight at a time; as many as the rate and the retention bear when it is "
+        "absent.",
+    )
     submit_attempts: Count = Field(
         5, description="Answered refusals after which a job is given up."
     )

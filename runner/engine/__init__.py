@@ -1,5 +1,6 @@
 """One run: admission, wake-ups, draining, stopping."""
 
 from runner.engine.engine import Bounds, Engine, Steps
+from runner.engine.memory import recall
 
-__all__ = ["Bounds", "Engine", "Steps"]
+__all__ = ["Bounds", "Engine", "Steps", "recall"]

@@ -15,7 +15,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from runner.downloader import Downloader
+from runner.engine.asking import LONGEST_WAIT_S, Asking
+from runner.engine.credit import Credit
 from runner.engine.fetching import Fetching
+from runner.engine.memory import Memory
 from runner.engine.queues import Pending
 from runner.engine.stopped import StoppedModels
 from runner.errors import first_error
@@ -34,7 +37,6 @@ from runner.treasurer import Treasurer
 GIVE_UP_AFTER_S = 120.0
 # How long after a job's hour even a slow clock says that it is over.
 SURELY_OVER_S = 60.0
-LONGEST_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,11 @@ class Engine:
         self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
         self._stopped_models = StoppedModels(ledger, governor, self._manifests, observer)
-        self._submit_bell, self._poll_bell = Bell(), Bell()
-        self._end_bell, self._doubt_bell, self._credit_bell = Bell(), Bell(), Bell()
+        self._asking = Asking(steps.poller, governor, self._asked)
+        self._schedule = steps.poller.schedule
+        self._memory = Memory(ledger, governor, self._schedule)
+        self._credit = Credit(steps.treasurer, gate, observer)
+        self._submit_bell, self._end_bell, self._doubt_bell = Bell(), Bell(), Bell()
         self._scope = anyio.CancelScope()
         self._started = governor.now()
 
@@ -108,6 +113,7 @@ class Engine:
             self._gate.inherit(record)
         for record in await self._ledger.in_doubt():
             self._gate.inherit(record)
+        await self._count_pending()
         return doubtful
 
     async def run(self) -> Ending:
@@ -117,17 +123,19 @@ class Engine:
                 async with anyio.create_task_group() as group:
                     for governor in {self._governor, self._steps.reconciler.governor}:
                         group.start_soon(governor.run)
+                    group.start_soon(self._memory.run)
                     group.start_soon(self._reconcile_loop)
-                    group.start_soon(self._credit_loop)
+                    group.start_soon(self._credit.run, self._ring)
                     group.start_soon(self._take_inventory)
                     group.start_soon(self._submit_loop, group)
-                    group.start_soon(self._poll_loop, group)
+                    group.start_soon(self._asking.run, group)
                     group.start_soon(self._fetching.run, group, self._end_bell.ring)
                     while not self._settled():
                         await self._end_bell.wait()
                     group.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
+        await self._memory.keep()
         return self._ending
 
     def drain(self, reason: str) -> None:
@@ -135,6 +143,7 @@ class Engine:
         if self._draining:
             return
         self._draining = True
+        self._schedule.to_submit = 0
         self._ending.stopped = self._ending.stopped or reason
         # What is left at that time is on disk and goes on with the next run.
         self._scope.deadline = anyio.current_time() + self._bounds.drain_s
@@ -153,6 +162,7 @@ class Engine:
     def _halt(self, reason: str) -> None:
         """Sends nothing more to the API; answers under way and downloads are still taken in."""
         self._halted = True
+        self._asking.halt()
         self.drain(reason)
 
     def _settled(self) -> bool:
@@ -163,7 +173,8 @@ class Engine:
         return self._halted or self._gate.in_flight == 0
 
     def _ring(self) -> None:
-        for bell in (self._submit_bell, self._poll_bell, self._end_bell):
+        self._asking.wake()
+        for bell in (self._submit_bell, self._end_bell):
             bell.ring()
 
     async def _take_inventory(self) -> None:
@@ -204,6 +215,8 @@ class Engine:
 
     async def _submit_loop(self, group: TaskGroup) -> None:
         while not self.is_draining():
+            self._gate.allow(self._governor.rpm)
+            self._schedule.rpm = self._governor.rpm
             if self._gate.limit_reached:
                 self.drain(self._gate.limit_reached)
             elif not self._gate.has_room(self._governor.now()):
@@ -232,28 +245,14 @@ class Engine:
     async def _submit(self, record: Record) -> None:
         result = await self._steps.submitter.submit(record)
         self._pending.ended(record.key)
-        if result.state is State.SUBMITTED and (sent := await self._ledger.one(record.key)):
-            self._steps.poller.watch(sent)
+        if result.sent is not None:
+            self._steps.poller.watch(record.accepted(*result.sent))
         if result.state is State.PENDING and result.again_at is not None:
             self._pending.put_off(record.key, result.again_at)
         self._moved(record, State.SUBMITTING, result)
         await self._consider(record, result)
 
-    async def _poll_loop(self, group: TaskGroup) -> None:
-        while not self._halted:
-            now = self._governor.now()
-            due = self._steps.poller.schedule.next_due(now)
-            if due is None or due > now:
-                # A computer that slept through its wait must not go on with it: its jobs' hour went by.
-                await self._poll_bell.wait(None if due is None else min(due - now, LONGEST_WAIT_S))
-                continue
-            await self._governor.turn(Urgency.POLL)
-            record = self._steps.poller.take()
-            if record is not None and not self._halted:
-                group.start_soon(self._poll, record)
-
-    async def _poll(self, record: Record) -> None:
-        result = await self._steps.poller.poll(record)
+    async def _asked(self, record: Record, result: StepResult) -> None:
         if result.state not in IN_FLIGHT_STATES:
             self._moved(record, State.SUBMITTED, result)
         if result.state is State.COMPLETED:
@@ -274,11 +273,14 @@ class Engine:
         """What a step's result asks of the run as a whole; then whoever can go on is woken."""
         match result.consequence:
             case Consequence.STOP_MODEL:
-                await self._stopped_models.stop(record.model, result.reason)
+                await self._stop_model(record.model, result.reason)
             case Consequence.PAUSE:
                 self.drain(result.reason)
             case Consequence.OUT_OF_CREDITS:
-                self._out_of_credits(result.reason)
+                if self._bounds.wait_for_credits:
+                    self._credit.ran_out()
+                else:
+                    self.drain(result.reason)
             case Consequence.KEY_REFUSED:
                 self._ending.key_refused = True
                 self._halt(f"the API refused the key ({result.reason})")
@@ -288,7 +290,7 @@ class Engine:
                 await self._stopped_models.stop_again(record.model)
         why = self._gate.tripped(record, result)
         if why and record.model not in self._stopped_models:
-            await self._stopped_models.stop(record.model, why)
+            await self._stop_model(record.model, why)
         if result.state in (State.IN_DOUBT, State.EXPIRED):
             self._reconciling = self._unlooked = True
             self._doubt_bell.ring()
@@ -298,25 +300,19 @@ class Engine:
             self._halt(f"the API was not reached once ({result.reason}); is api.base_url right?")
         self._ring()
 
-    def _out_of_credits(self, reason: str) -> None:
-        if not self._bounds.wait_for_credits:
-            self.drain(reason)
-        elif not self._gate.balance_is_empty:
-            self._gate.balance_is_empty = True
-            self._credit_bell.ring()
+    async def _stop_model(self, model: str, reason: str) -> None:
+        await self._stopped_models.stop(model, reason)
+        await self._count_pending()
 
-    async def _credit_loop(self) -> None:
-        while True:
-            await self._credit_bell.wait()
-            self._observer(Noted("the balance is empty: waiting for credits", warning=True))
-            await self._steps.treasurer.wait_for_credits()
-            self._gate.balance_is_empty = False
-            self._observer(Noted("there are credits again"))
-            self._ring()
+    async def _count_pending(self) -> None:
+        count = await self._ledger.count_pending(self._manifests)
+        self._schedule.to_submit = 0 if self._draining else count
 
     def _moved(self, record: Record, before: State, result: StepResult) -> None:
         self._gate.moved(record, before, result, self._governor.now())
         after = result.state or State.PENDING
+        if self._schedule.to_submit and not self._draining:
+            self._schedule.to_submit += (after is State.PENDING) - (before is State.PENDING)
         self._observer(
             Moved(
                 record.id,

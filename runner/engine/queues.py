@@ -73,6 +73,9 @@ class Pending:
         now = self._governor.now()
         while self._put_off and self._put_off[0][0] <= now:
             _, key = heapq.heappop(self._put_off)
+            if key in self._given:
+                # Put off twice, and sent again since through the page.
+                continue
             record = await self._ledger.one(key)
             if record is not None and record.state is State.PENDING:
                 # The page may have it as well.

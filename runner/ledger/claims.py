@@ -39,6 +39,11 @@ class Claims:
             times.extend(row[0] for row in rows if row[0] is not None)
         return min(times, default=None)
 
+    async def count_pending(self, manifests: Sequence[int]) -> int:
+        """How many jobs of these manifests are still to be sent."""
+        rows = [await self._rows(queries.COUNT_PENDING, {"manifest": key}) for key in manifests]
+        return sum(int(row[0][0]) for row in rows)
+
     async def one(self, key: int) -> Record | None:
         """The job with this key."""
         rows = await self._rows(queries.ONE_JOB, {"job": key})

@@ -133,6 +133,10 @@ NEXT_POSTPONED = """
 SELECT min(not_before) FROM jobs
 WHERE state = 'pending' AND manifest_key = :manifest AND wanted = 1 AND not_before > :now"""
 
+# How many jobs are still to be sent.
+COUNT_PENDING = """
+SELECT count(*) FROM jobs WHERE state = 'pending' AND manifest_key = :manifest AND wanted = 1"""
+
 # Everything the API is working on, whichever manifest wants it, the first to be forgotten first.
 SUBMITTED = f"""
 SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from runner.job import SavedFile, State
@@ -29,6 +29,16 @@ class Record:
     index: int = 0
     repeat: int = 0
     requeues: int = 0
+
+    def accepted(self, request_id: str, submitted_at: float, deadline: float) -> Record:
+        """The job as it is once the API has taken it."""
+        return replace(
+            self,
+            state=State.SUBMITTED,
+            request_id=request_id,
+            submitted_at=submitted_at,
+            deadline=deadline,
+        )
 
 
 @dataclass(frozen=True, slots=True)

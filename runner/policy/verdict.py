@@ -163,11 +163,22 @@ def error_text(body: Any) -> str:
 
 def cost_of(body: Any) -> float | None:
     """What the job cost in US dollars, where its metrics say so."""
-    cost = _field(_field(body, "metrics"), "cost")
-    if isinstance(cost, bool) or not isinstance(cost, int | float):
+    return _amount(_field(_field(body, "metrics"), "cost"))
+
+
+def seconds_of(body: Any) -> float | None:
+    """How long the job took from its submit to its end, where its metrics say so."""
+    metrics = _field(body, "metrics")
+    parts = [_amount(_field(metrics, name)) for name in ("queue_time", "inference_time")]
+    whole = [seconds for seconds in parts if seconds is not None]
+    return _amount(_field(metrics, "total_time")) or (sum(whole) if len(whole) == 2 else None)
+
+
+def _amount(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     # Integers may be too large for a float, and a number may be none.
-    return float(cost) if 0 <= cost <= sys.float_info.max else None
+    return float(value) if 0 <= value <= sys.float_info.max else None
 
 
 def _meaning_of_406(text: str) -> Meaning:

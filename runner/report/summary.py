@@ -202,10 +202,17 @@ def _facts(summary: Summary) -> Iterator[Line]:
     yield _fact("cost", f"nothing: simulated ({money})" if summary.simulated else money)
     kinds = ", ".join(f"{count:,} {call}" for call, count in summary.requests.items() if count)
     total = sum(summary.requests.values())
-    yield _fact("requests", f"{total:,} ({kinds})" if kinds else "none")
+    yield _fact("requests", f"{total:,} ({kinds}){_savings(summary)}" if kinds else "none")
     files = sum(manifest.files for manifest in summary.manifests)
     yield _fact("files", f"{files:,} in {printable(summary.output).rstrip('/')}/")
     yield _fact("ledger", printable(summary.ledger))
+
+
+def _savings(summary: Summary) -> str:
+    """What it has saved to ask for results at once, against a status and a result for each job."""
+    asked = sum(summary.requests.get(call, 0) for call in ("status", "result", "history"))
+    fewer = 2 * summary.saved_run - asked
+    return f", {fewer:,} fewer than with a status for each job" if fewer > 0 else ""
 
 
 def _fact(label: str, text: str) -> Line:

@@ -20,10 +20,12 @@ from runner.sandbox.answers import (
     transient_error,
 )
 from runner.sandbox.options import Options
+from runner.sandbox.rate import SlidingWindow, Window
 from runner.sandbox.request import Request
 from runner.sandbox.simulation import Simulation
 
 _KEY = re.compile(r"SG_\S+")
+_NO_LIMIT = Window(None, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,13 @@ async def lead(simulation: Simulation, request: Request, way: Way) -> web.Stream
         return html_answer(405, "Method Not Allowed")
     if way.needs_key and (refusal := _key_refusal(simulation.options, request)):
         return auth_error(refusal)
-    if _over_rate(simulation, way):
-        return simulation.rate_limited()
+    now, window = simulation.now(), _window(simulation, way)
+    if window is simulation.api_window:
+        simulation.log.arrived(now)
+    if not window.take(now):
+        if window is simulation.api_window:
+            simulation.log.rate_limited(now, window.ends_at(now))
+        return simulation.rate_limited(window)
     # A submit throws its own dice, for some of its errors accept the job.
     suffers = way.name not in ("submit", "sandbox", "unknown")
     if suffers and simulation.rng.random() < simulation.options.error_rate:
@@ -107,15 +114,16 @@ def _key_refusal(options: Options, request: Request) -> str | None:
     return None if good else "The API key is not valid"
 
 
-def _over_rate(simulation: Simulation, way: Way) -> bool:
+def _window(simulation: Simulation, way: Way) -> Window | SlidingWindow:
+    """The rate that a request counts against."""
     match way.rate:
         case "none":
-            return False
+            return _NO_LIMIT
         case "history":
-            return not simulation.history_window.take(simulation.now())
+            return simulation.history_window
         case "poll" if not simulation.options.count_polls:
-            return False
-    return not simulation.api_window.take(simulation.now())
+            return _NO_LIMIT
+    return simulation.api_window
 
 
 async def _unknown(simulation: Simulation, request: Request) -> web.Response:

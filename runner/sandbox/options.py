@@ -17,8 +17,9 @@ _USUAL_LATENCY = Lognormal(1.5)
 class Options:
     """Everything about a sandbox that can be chosen; all times in seconds, all money in USD.
 
-    rpm: requests per rate window; None is unlimited. `window_s` is the length of the fixed windows,
-        which start at multiples of it. `count_polls` tells whether polls use the rate up.
+    rpm: requests per rate window; None is unlimited. `window_s` is the length of the windows: fixed
+        ones start at multiples of it, `sliding` ones end at each request. `count_polls` tells whether
+        polls use the rate up.
     retention_s: status and result are gone this long after the SUBMIT; media this long
         (`media_retention_s`) after the job was finished.
     credits: the balance at the start; None is plenty. `cost` is charged when a job completes.
@@ -36,6 +37,7 @@ class Options:
     latency: Latency = _USUAL_LATENCY
     rpm: int | None = None
     window_s: float = 60.0
+    sliding: bool = False
     retention_s: float = 3600.0
     media_retention_s: float = 7 * 86400.0
     credits: float | None = None

@@ -1,8 +1,9 @@
-"""Fixed rate windows, and the four ways to write when one ends."""
+"""Rate windows, fixed and sliding, and the four ways to write when a request is let in again."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from datetime import UTC, datetime
 from email.utils import formatdate
 
@@ -33,6 +34,30 @@ class Window:
     def ends_at(self, now: float) -> float:
         """When the present window ends."""
         return (math.floor(now / self.length_s) + 1) * self.length_s
+
+
+class SlidingWindow:
+    """Allows so many requests in any stretch of its length."""
+
+    def __init__(self, limit: int | None, length_s: float) -> None:
+        self.limit = limit
+        self.length_s = length_s
+        self._used: deque[float] = deque()
+
+    def take(self, now: float) -> bool:
+        """Use one request up; False says that none is left for now."""
+        if self.limit is None:
+            return True
+        while self._used and self._used[0] <= now - self.length_s:
+            self._used.popleft()
+        if len(self._used) >= self.limit:
+            return False
+        self._used.append(now)
+        return True
+
+    def ends_at(self, now: float) -> float:
+        """When the next request is let in."""
+        return (self._used[0] if self._used else now) + self.length_s
 
 
 def reset_text(at: float, style: ResetFormat) -> str:

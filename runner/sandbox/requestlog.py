@@ -9,6 +9,8 @@ from typing import Any
 from runner.sandbox.book import Book
 
 KEPT = 200_000
+# What was on its way when a 429 was sent did not know of it.
+ON_ITS_WAY_S = 0.5
 NO_ANSWER = 0
 """The status of a request whose connection was dropped."""
 
@@ -32,7 +34,18 @@ class RequestLog:
     def __init__(self) -> None:
         self.recent: deque[Seen] = deque(maxlen=KEPT)
         self.key_leaks: list[str] = []
+        self.during_hold = 0
         self._counts: Counter[tuple[str, int]] = Counter()
+        self._hold = (0.0, 0.0)
+
+    def rate_limited(self, now: float, until: float) -> None:
+        """A 429 tells that nothing is let in before `until`."""
+        began = self._hold[0] if now < self._hold[1] else now
+        self._hold = (began, max(until, self._hold[1]))
+
+    def arrived(self, now: float) -> None:
+        """A request that counts against the rate has come, perhaps against the word of a 429."""
+        self.during_hold += self._hold[0] + ON_ITS_WAY_S < now < self._hold[1]
 
     def add(self, seen: Seen) -> None:
         """Count and keep one request."""
@@ -49,5 +62,6 @@ class RequestLog:
             "accepted_by_body": dict(book.accepted_by_body),
             "max_per_body": max(book.accepted_by_body.values(), default=0),
             "requests": by_route,
+            "during_hold": self.during_hold,
             "key_leaks": len(self.key_leaks),
         }

@@ -14,7 +14,7 @@ from runner.sandbox.book import Book
 from runner.sandbox.journal import Journal
 from runner.sandbox.latency import Schedule
 from runner.sandbox.options import Options
-from runner.sandbox.rate import Window, reset_text
+from runner.sandbox.rate import SlidingWindow, Window, reset_text
 from runner.sandbox.requestlog import RequestLog
 from runner.sandbox.studio import Studio
 
@@ -29,8 +29,9 @@ class Simulation:
         self.log = RequestLog()
         self.rng = Random(options.seed)
         self.schedule = Schedule(options.latency)
-        self.api_window = Window(options.rpm, options.window_s)
-        self.history_window = Window(options.history_rpm, options.window_s)
+        window = SlidingWindow if options.sliding else Window
+        self.api_window = window(options.rpm, options.window_s)
+        self.history_window = window(options.history_rpm, options.window_s)
         self.studio = Studio(options.picture_px)
         self.origin = ""
         self.fetches: Counter[tuple[str, int]] = Counter()
@@ -57,9 +58,9 @@ class Simulation:
         except TimeoutError:
             return
 
-    def rate_limited(self) -> web.Response:
-        """A 429 that tells when the window ends."""
-        ends_at = self.api_window.ends_at(self.now())
+    def rate_limited(self, window: Window | SlidingWindow | None = None) -> web.Response:
+        """A 429 that tells when the window lets requests in again; the API's own, unless one is named."""
+        ends_at = (window or self.api_window).ends_at(self.now())
         reset = reset_text(ends_at, self.options.reset_format)
         return error_answer(429, "Rate limit exceeded", {"x-rate-limit-reset-at-utc": reset})
 

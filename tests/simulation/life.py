@@ -26,6 +26,7 @@ from runner.policy.breaker import Breaker
 from runner.policy.budget import Budget
 from runner.policy.pace import Pace
 from runner.policy.polling import SCOUT_FIRST_S
+from runner.policy.route import Route
 from runner.poller import Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
@@ -103,7 +104,7 @@ async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
     rules = SubmitRules(weather.attempts, RETENTION_S)
     steps = Steps(
         Submitter(ledger, api, governor, rules, rng, night.see),
-        Poller(ledger, api, governor, rng, night.see),
+        Poller(ledger, api, governor, rng, night.see, Route(life.poll)),  # type: ignore[arg-type]
         Downloader(ledger, api, governor, night.folder),
         Inventory(ledger, governor, night.folder),
         Reconciler(ledger, api, aside, doubt, night.see),

@@ -145,6 +145,8 @@ class Server:
             return self.answer(422, {"status": state, "error": request.error, "metrics": {}})
         if state == "COMPLETED" and not self._luck(self.weather.wire.hesitant):
             return self.answer(200, result_body(request))
+        if (says := self.weather.wire.running_result) != "state":
+            return self.answer(int(says), {"error": "the result is not there yet"})
         return self.answer(200, {"status": "PROCESSING", "request_id": request.id})
 
     def credits(self) -> Answer:

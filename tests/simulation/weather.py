@@ -35,7 +35,10 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Shares of requests that meet a fault, and how the server's rate is told."""
+    """Shares of requests that meet a fault, and how the server's rate is told.
+
+    `running_result`: what the result route says of a job that still runs; state, 404, 400 or 500.
+    """
 
     slow: float = 0.0
     lost: float = 0.0
@@ -46,6 +49,7 @@ class Wire:
     get_errors: float = 0.0
     not_found: float = 0.0
     hesitant: float = 0.0
+    running_result: str = "state"
     media_errors: float = 0.0
     rpm: int | None = None
     sliding: bool = True
@@ -103,6 +107,7 @@ class Life:
     on_doubt: str = "reconcile"
     on_expired: str = "recover"
     wait_for_credits: bool = False
+    poll: str = "auto"
     death: Death = Death()
     pause_s: float = 1.0
     skew_s: float = 0.0
