@@ -125,7 +125,7 @@ def ours(task: Task) -> Callable[[], None]:
         encoding="utf-8",
     )
     (folder / "config.yaml").write_text(
-        f"api: {{base_url: '{task.origin}', history_url: '{task.origin}', key: {KEY}}}\n"
+        f"api: {{base_url: '{task.origin}', history_url: '{task.origin}', key: {KEY}, rpm: 1000000}}\n"
         f"run: {{concurrency: {task.at_once}}}\nledger: runner.db\noutput: pictures\n",
         encoding="utf-8",
     )

@@ -81,7 +81,7 @@ def prepare(folder: Path, origin: str, jobs: int) -> None:
         "output: 'p/{index:07}.{ext}'\n"
     )
     (folder / "config.yaml").write_text(
-        f"api: {{base_url: '{origin}', history_url: '{origin}', key: {KEY}}}\n"
+        f"api: {{base_url: '{origin}', history_url: '{origin}', key: {KEY}, rpm: 1000000}}\n"
         "run: {concurrency: 256}\nledger: runner.db\noutput: pictures\n"
     )
 
