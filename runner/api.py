@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -227,8 +228,7 @@ def _fault_of(error: BaseException) -> Fault:
 
 def _decode(text: str) -> Any:
     try:
-        # NaN and Infinity are not JSON and could not be written again.
-        body = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        body = _DECODER.decode(text)
         if "\\ud" in text.lower():
             # Half a character, as `\ud800` alone, is no text that a file or database takes.
             body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
@@ -240,6 +240,10 @@ def _decode(text: str) -> Any:
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+# NaN and Infinity are not JSON and could not be written again.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite)
 
 
 def _excerpt(text: str) -> str:
@@ -255,6 +259,8 @@ def _shorten(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
 
 
+# The header is the same for a second, and reading it is slow.
+@lru_cache(maxsize=4)
 def _server_time(date: str | None) -> float | None:
     try:
         stamp = parsedate_to_datetime(date or "")

@@ -7,31 +7,28 @@ import binascii
 import errno
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from string import Formatter
-from typing import TypeVar
 
 import anyio
-import anyio.to_thread
 
 from runner.crash_points import reach
+from runner.disk import on_disk
 from runner.events import Noted, Observer
 from runner.fetcher import Fetcher, FetchFailed
 from runner.governor import Governor
 from runner.job import Consequence, SavedFile, State, StepResult
 from runner.ledger import Event, Ledger, Record
-from runner.media import Checked, Kind, UnusableMedium, check, digest, put_in_place, write_whole
+from runner.media import Checked, Kind, UnusableMedium, check, put_in_place, write_whole
 from runner.policy.outputs import Data, Medium, Output, Text, outputs_of
 from runner.provenance import NotEmbeddable, can_hold, write_with_packet, xmp_packet
 
 MEDIA_RETENTION_S = 7 * 86400.0
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_CLOSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -69,8 +66,9 @@ class Downloader:
         # Names that were chosen and which file of a job is to have them; the ledger knows the rest.
         self._claimed: dict[str, tuple[int, int]] = {}
         self._flagged: set[str] = set()
+        self._began_at = governor.now()
 
-    async def save(self, key: int, last: bool = False) -> StepResult:
+    async def save(self, key: int, last: bool = False) -> tuple[Record | None, StepResult]:
         """Fetches, checks and names all files of one job, then marks it saved.
 
         What did not come whole is kept for the next try, unless this is the `last` one of the run.
@@ -78,23 +76,25 @@ class Downloader:
         found = await self._ledger.completed(key)
         if found is None:
             await self._let_go(key)
-            return StepResult(None)
-        record, body = found
+            return None, StepResult(None)
+        record, body, files = found
         work = self._works.setdefault(key, _Work(record))
         work.record = record
         result: StepResult | None = None
         try:
-            result = await self._try(work, outputs_of(json.loads(body)))
+            result = await self._try(work, outputs_of(json.loads(body)), files)
         finally:
             again = result and result.state is State.COMPLETED
             if result is None or last or not again or result.consequence is not Consequence.NONE:
                 with anyio.CancelScope(shield=True):
                     await self._let_go(key)
-        return result
+        return record, result
 
-    async def _try(self, work: _Work, outputs: list[Output]) -> StepResult:
+    async def _try(
+        self, work: _Work, outputs: list[Output], recorded: list[SavedFile]
+    ) -> StepResult:
         try:
-            return await self._save(work, outputs)
+            return await self._save(work, outputs, recorded)
         except FetchFailed as failure:
             return await self._failed(work.record, failure)
         except UnusableMedium as failure:
@@ -110,14 +110,17 @@ class Downloader:
         for path in work.targets:
             del self._claimed[path]
         if work.begun:
-            await _in_thread(partial(_remove, work.begun))
+            await on_disk(_remove, work.begun)
 
-    async def _save(self, work: _Work, outputs: list[Output]) -> StepResult:
+    async def _save(
+        self, work: _Work, outputs: list[Output], recorded: list[SavedFile]
+    ) -> StepResult:
         record = work.record
         if not outputs:
             return await self._nothing(record)
-        await self._tidy(work, len(outputs))
-        known = {file.n: file for file in await self._ledger.files(record.key)} | work.files
+        if record.submitted_at is None or record.submitted_at <= self._began_at:
+            await self._tidy(work, len(outputs))
+        known = {file.n: file for file in recorded} | work.files
         for n, output in enumerate(outputs):
             work.files[n] = await self._one(work, n, output, known.get(n))
         files = [work.files[n] for n in range(len(outputs))]
@@ -130,7 +133,7 @@ class Downloader:
     async def _tidy(self, work: _Work, count: int) -> None:
         """Removes what a run that was killed left of these files: nobody knows what it is of."""
         names = (part_name(work.record.output, n, work.record.key) for n in range(count))
-        await _in_thread(partial(_remove, {self._output / name for name in names} - work.begun))
+        await on_disk(_remove, {self._output / name for name in names} - work.begun)
 
     async def _one(self, work: _Work, n: int, output: Output, known: SavedFile | None) -> SavedFile:
         """One file of the job; one that is there already, whole, is not fetched again."""
@@ -145,12 +148,11 @@ class Downloader:
             if self._embed and can_hold(checked.kind.content_type):
                 checked = await self._embedded(record, part, checked)
             reach("file-checked")
-            path = await self._name(work, n, checked, known)
-            await _in_thread(partial(put_in_place, part, self._output / path))
+            path = await self._place(work, n, part, checked, known)
         except (FetchFailed, UnusableMedium, OSError) as error:
             # The rest of a file may come; of one that is whole but wrong there is nothing to keep.
             if not (isinstance(error, FetchFailed) and error.can_go_on):
-                await _in_thread(partial(_remove, [part]))
+                await on_disk(_remove, [part])
                 work.begun.discard(part)
             raise
         work.begun.discard(part)
@@ -164,12 +166,12 @@ class Downloader:
     async def _bring(self, output: Output, part: Path) -> Checked:
         """The output's bytes on disk under a temporary name, checked."""
         if isinstance(output, Medium) and not _is_data(output.url):
-            declared = await self._fetcher.fetch(output.url, part)
-            return await _in_thread(partial(check, part, declared, output.url))
+            url = output.url
+            return await self._fetcher.fetch(url, part, lambda found: check(part, found, url))
         data, declared = _inline(output)
-        await _in_thread(partial(write_whole, part, data))
+        await on_disk(write_whole, part, data)
         if isinstance(output, Medium):
-            return await _in_thread(partial(check, part, declared))
+            return await on_disk(check, part, declared)
         text = isinstance(output, Text)
         kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
         return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
@@ -178,7 +180,7 @@ class Downloader:
         """The file with its provenance in it; as it came where that cannot be, which is said once."""
         packet = xmp_packet(record.model, record.params, record.request_id)
         try:
-            return await _in_thread(partial(_embed, part, checked, packet))
+            return await on_disk(_embed, part, checked, packet)
         except (NotEmbeddable, UnusableMedium) as objection:
             words = f"provenance is not embedded in such files as job {record.id}'s: {objection}"
             if str(objection) not in self._flagged:
@@ -186,8 +188,10 @@ class Downloader:
                 self._observer(Noted(words))
             return checked
 
-    async def _name(self, work: _Work, n: int, checked: Checked, known: SavedFile | None) -> str:
-        """A final name that no other job's file and no foreign file has."""
+    async def _place(
+        self, work: _Work, n: int, part: Path, checked: Checked, known: SavedFile | None
+    ) -> str:
+        """Gives the file a final name that no other job's file and no foreign file has."""
         record = work.record
         wanted = file_name(record.output, n, checked.kind.extension)
         for path in (wanted, with_suffix(wanted, record.id)):
@@ -195,20 +199,14 @@ class Downloader:
             if self._claimed.setdefault(path, (record.key, n)) != (record.key, n):
                 continue
             work.targets.add(path)
-            taken = await self._ledger.path_is_taken(path, record.key)
+            if await self._ledger.path_is_taken(path, record.key):
+                continue
             own = known is not None and known.path == path
-            if not taken and (own or await self._is_free(path, checked)):
+            # The same bytes under the wanted name are this job's own, from a run that died right there.
+            may_replace = None if own else checked.sha256
+            if await on_disk(put_in_place, part, self._output / path, may_replace):
                 return path
         raise FetchFailed(f"{wanted} is taken by another file; move that away and run again")
-
-    async def _is_free(self, path: str, checked: Checked) -> bool:
-        # The same bytes under the wanted name are this job's own, from a run that died right there.
-        target = self._output / path
-
-        def free() -> bool:
-            return not target.exists() or digest(target) == checked.sha256
-
-        return await _in_thread(free)
 
     async def _is_there(self, file: SavedFile) -> bool:
         path = self._output / str(file.path)
@@ -216,7 +214,7 @@ class Downloader:
         def there() -> bool:
             return path.is_file() and path.stat().st_size == file.size_bytes
 
-        return await _in_thread(there)
+        return await on_disk(there)
 
     async def _nothing(self, record: Record) -> StepResult:
         reason = "the API reports it as completed, but the result holds no output"
@@ -318,8 +316,3 @@ def _inline(output: Output) -> tuple[bytes, str | None]:
             except binascii.Error as error:
                 raise UnusableMedium(f"the data URL does not decode: {error}") from error
             return decoded, head.partition(";")[0]
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    # A thread that has begun to rename must not be left behind half way.
-    return await anyio.to_thread.run_sync(work)

@@ -7,25 +7,29 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import anyio
-import anyio.to_thread
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from runner import __version__
+from runner.disk import on_disk
 from runner.policy.addresses import AddressRules
 from runner.policy.ranges import Transfer, begun
 from runner.policy.speed import Speed
 
 REDIRECT_LIMIT = 5
 WRITE_BYTES = 1 << 20
-CONNECTIONS = 32
+CONNECTIONS = 64
 GONE = frozenset({403, 404, 410})
+T = TypeVar("T")
 _WRITTEN = re.compile(r"[!-~]+")
 
 
@@ -90,26 +94,27 @@ class Fetcher:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch(self, url: str, part: Path) -> str | None:
-        """Writes what is at `url` to `part`, durably; returns the declared content type.
+    async def fetch(self, url: str, part: Path, look: Callable[[str | None], T]) -> T:
+        """Writes what is at `url` to `part`, durably; returns what `look` finds in it then.
 
-        Goes on where an earlier fetch of this run broke off, if the server can. Raises FetchFailed
-        when it does not come whole, OSError when it cannot be written.
+        `look` is given the declared content type, in a thread: whoever writes can look as well. Goes on
+        where an earlier fetch of this run broke off, if the server can. Raises FetchFailed when it does
+        not come whole, OSError when it cannot be written, and whatever `look` raises.
         """
         url = f"{self._api_origin}{url}" if url.startswith("/") else url
         try:
-            content_type = await self._fetch(url, part)
+            found = await self._fetch(url, part, look)
         except FetchFailed as failure:
             transfer = self._begun.get(part)
             failure.can_go_on = transfer is not None and transfer.can_go_on
             raise
-        except OSError:
+        except Exception:
             self._begun.pop(part, None)
             raise
         self._begun.pop(part, None)
-        return content_type
+        return found
 
-    async def _fetch(self, url: str, part: Path) -> str | None:
+    async def _fetch(self, url: str, part: Path, look: Callable[[str | None], T]) -> T:
         old = self._begun.get(part)
         if old is not None and not (old.url == url and old.can_go_on and await _has(part, old)):
             old = None
@@ -126,8 +131,7 @@ class Fetcher:
                     words = f"the media server answered HTTP {response.status}"
                     raise FetchFailed(words, response.status)
                 transfer = transfer or begun(url, response.headers, response.content_length)
-                await self._receive(response, part, transfer)
-                return response.headers.get("Content-Type")
+                return await self._receive(response, part, transfer, look)
         except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
             raise FetchFailed(f"the file did not come: {_words(error)}") from error
 
@@ -152,25 +156,33 @@ class Fetcher:
         raise FetchFailed(f"more than {REDIRECT_LIMIT} redirects")
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, part: Path, transfer: Transfer
-    ) -> None:
+        self,
+        response: aiohttp.ClientResponse,
+        part: Path,
+        transfer: Transfer,
+        look: Callable[[str | None], T],
+    ) -> T:
         total, limit = transfer.total_bytes, self._limits.size_bytes
         if total is not None and total > limit:
             raise FetchFailed(f"the file has {total:,} bytes; more than {limit:,} are not fetched")
-        file = await anyio.to_thread.run_sync(_open, part, transfer)
+        file = _Part(part, transfer)
+        if total is None or total - transfer.received_bytes > WRITE_BYTES:
+            # That there is no room for it should be known before it comes.
+            await on_disk(file.open)
         self._begun[part] = transfer
         try:
-            await self._pour(response, file, transfer)
+            rest = await self._pour(response, file)
+            declared = response.headers.get("Content-Type")
+            # A small file is opened, written, synced and looked at in one go.
+            return await on_disk(file.finish, rest, partial(look, declared))
         finally:
-            os.close(file)
-        if total is not None and transfer.received_bytes != total:
-            raise FetchFailed(_only(transfer))
+            file.close()
 
-    async def _pour(self, response: aiohttp.ClientResponse, file: int, transfer: Transfer) -> None:
-        """Writes what comes; whatever ends it, all that came until then is in the file."""
-        limits, buffer = self._limits, bytearray()
+    async def _pour(self, response: aiohttp.ClientResponse, file: _Part) -> bytes:
+        """Writes what comes but for the rest, which it returns; what ends it early is written whole."""
+        limits, buffer, transfer = self._limits, bytearray(), file.transfer
         speed = Speed(limits.slowest_bytes_s, limits.slow_window_s, anyio.current_time())
-        failure: Exception | None = None
+        failure: Exception
         try:
             async for chunk in response.content.iter_any():
                 buffer += chunk
@@ -180,19 +192,58 @@ class Fetcher:
                 if objection := speed.objection(len(chunk), anyio.current_time()):
                     raise FetchFailed(objection)
                 if len(buffer) >= WRITE_BYTES:
-                    await _write(file, buffer, transfer)
+                    await on_disk(file.write, bytes(buffer))
+                    buffer.clear()
                     # That the disk is slow says nothing of the server.
                     speed.restart(anyio.current_time())
+            return bytes(buffer)
         except (aiohttp.ClientError, TimeoutError, FetchFailed) as error:
             failure = error
-        await _write(file, buffer, transfer, last=failure is None)
+        await on_disk(file.write, bytes(buffer))
         if isinstance(failure, TimeoutError):
             still = f"{limits.read_timeout_s:g} s"
             raise FetchFailed(f"{_only(transfer)}, then nothing for {still}") from failure
         if isinstance(failure, aiohttp.ClientError):
             raise FetchFailed(_only(transfer)) from failure
-        if failure is not None:
-            raise failure
+        raise failure
+
+
+class _Part:
+    """A file that is being written, opened when the first bytes are there; for threads."""
+
+    def __init__(self, path: Path, transfer: Transfer) -> None:
+        self.transfer = transfer
+        self._path = path
+        self._file: int | None = None
+
+    def open(self) -> int:
+        """Opens the file where the transfer goes on. Raises OSError, also when the rest has no room."""
+        if self._file is None:
+            self._file = _open(self._path, self.transfer)
+        return self._file
+
+    def write(self, data: bytes) -> None:
+        """Adds what came."""
+        file, view = self.open(), memoryview(data)
+        while view:
+            view = view[os.write(file, view) :]
+        self.transfer.received_bytes += len(data)
+
+    def finish(self, rest: bytes, look: Callable[[], T]) -> T:
+        """Adds the rest, syncs the whole file and looks at it. Raises FetchFailed if that is not all."""
+        self.write(rest)
+        total = self.transfer.total_bytes
+        if total is not None and self.transfer.received_bytes != total:
+            raise FetchFailed(_only(self.transfer))
+        os.fsync(self.open())
+        self.close()
+        return look()
+
+    def close(self) -> None:
+        """Closes the file, if it is open."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 class _PublicResolver(AbstractResolver):
@@ -232,11 +283,10 @@ async def _has(part: Path, transfer: Transfer) -> bool:
     def has() -> bool:
         return part.is_file() and part.stat().st_size >= transfer.received_bytes
 
-    return await anyio.to_thread.run_sync(has)
+    return await on_disk(has)
 
 
 def _open(part: Path, transfer: Transfer) -> int:
-    """Opens the file where the transfer goes on. Raises OSError, also when the rest has no room."""
     part.parent.mkdir(parents=True, exist_ok=True)
     if transfer.total_bytes is not None:
         left = transfer.total_bytes - transfer.received_bytes
@@ -248,21 +298,6 @@ def _open(part: Path, transfer: Transfer) -> int:
     os.ftruncate(file, transfer.received_bytes)
     os.lseek(file, transfer.received_bytes, os.SEEK_SET)
     return file
-
-
-async def _write(file: int, buffer: bytearray, transfer: Transfer, last: bool = False) -> None:
-    data = bytes(buffer)
-    await anyio.to_thread.run_sync(_write_all, file, data, last)
-    transfer.received_bytes += len(data)
-    buffer.clear()
-
-
-def _write_all(file: int, data: bytes, last: bool) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-    if last:
-        os.fsync(file)
 
 
 def _only(transfer: Transfer) -> str:

@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import mimetypes
 import os
+import threading
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -182,16 +183,47 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def put_in_place(part: Path, target: Path) -> None:
-    """Gives a finished file its final name, durably."""
+def put_in_place(part: Path, target: Path, sha256: str | None = None) -> bool:
+    """Gives a finished file its final name, durably; says whether it could have it.
+
+    `sha256`: what is there already is replaced only if it is the same.
+    """
+    if sha256 is not None and target.exists() and digest(target) != sha256:
+        return False
     part.replace(target)
     if os.name == "posix":
         # The rename itself is in the folder, and the folder has to reach the disk as well.
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _folder(str(target.parent)).sync()
+    return True
+
+
+class _Folder:
+    """A folder whose changes are brought to disk; who comes while that is under way shares the next time."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._started = 0
+        self._ended = 0
+
+    def sync(self) -> None:
+        """Returns when all that was done to the folder before is on disk."""
+        wanted = self._started + 1
+        with self._lock:
+            if self._ended >= wanted:
+                return
+            self._started = number = self._started + 1
+            folder = os.open(self._path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            self._ended = number
+
+
+@lru_cache(maxsize=1000)
+def _folder(path: str) -> _Folder:
+    return _Folder(path)
 
 
 def _decode(path: Path) -> None:

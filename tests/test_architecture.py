@@ -30,6 +30,7 @@ FLOORS = {
     "ledger": 2,
     "api": 2,
     "governor": 2,
+    "disk": 0,
     "fetcher": 2,
     "media": 1,
     "notify": 2,

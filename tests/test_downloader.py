@@ -27,7 +27,7 @@ from runner import media
 from runner.downloader import MEDIA_RETENTION_S, Downloader, part_name
 from runner.events import Noted
 from runner.fetcher import Fetcher
-from runner.job import Consequence, State
+from runner.job import Consequence, State, StepResult
 from runner.ledger import Event, Ledger
 from runner.ledger.reading import attempts
 
@@ -64,6 +64,9 @@ class Desk:
         await self.ledger.complete(await get(self.ledger, id_), body, Event(NOW + 10), 0.02)
         return (await get(self.ledger, id_)).key
 
+    async def save(self, key: int, last: bool = False) -> StepResult:
+        return (await self.downloader.save(key, last))[1]
+
     @property
     def files(self) -> list[str]:
         found = (path for path in self.output.rglob("*") if path.is_file())
@@ -98,10 +101,10 @@ def half(body: bytes = FOX, **headers: str) -> Any:
 async def test_a_transfer_that_broke_off_is_continued_by_the_next_try(desk: Desk) -> None:
     async with MediaHost(half(), rest(FOX, len(FOX) // 2)) as host:
         key = await desk.completed(host.origin + "/a.png")
-        result = await desk.downloader.save(key)
+        result = await desk.save(key)
         assert (result.state, result.consequence) == (State.COMPLETED, Consequence.NONE)
         assert desk.files == [part_name("j0.{ext}", 0, key)]
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert host.headers[1]["range"] == f"bytes={len(FOX) // 2}-"
     assert desk.files == ["j0.png"]
     assert (desk.output / "j0.png").read_bytes() == FOX
@@ -111,9 +114,9 @@ async def test_a_transfer_that_broke_off_is_continued_by_the_next_try(desk: Desk
 async def test_the_last_try_of_a_run_leaves_nothing(desk: Desk) -> None:
     async with MediaHost(half()) as host:
         key = await desk.completed(host.origin + "/a.png")
-        await desk.downloader.save(key)
+        await desk.save(key)
         assert len(desk.files) == 1
-        assert (await desk.downloader.save(key, last=True)).state is State.COMPLETED
+        assert (await desk.save(key, last=True)).state is State.COMPLETED
     assert desk.files == []
 
 
@@ -125,7 +128,7 @@ async def test_files_of_a_killed_run_are_gone_before_anything_is_fetched(desk: D
             (desk.output / part_name("j0.{ext}", n, key)).write_bytes(b"half")
         other = desk.output / part_name("j0.{ext}", 0, key + 1)
         other.write_bytes(b"of another job")
-        await desk.downloader.save(key)
+        await desk.save(key)
     assert desk.files == [other.name]
 
 
@@ -134,7 +137,7 @@ async def test_what_a_killed_run_left_is_never_taken_for_the_beginning(desk: Des
         key = await desk.completed(host.origin + "/a.png")
         desk.output.mkdir()
         (desk.output / part_name("j0.{ext}", 0, key)).write_bytes(b"half of something else")
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert "range" not in host.headers[0]
     assert (desk.output / "j0.png").read_bytes() == FOX
 
@@ -144,10 +147,10 @@ async def test_a_rest_that_does_not_fit_is_found_out_and_fetched_anew(desk: Desk
     lie = rest(picture(2)[: len(FOX)].ljust(len(FOX), b"."), len(FOX) // 2)
     async with MediaHost(half(), lie, reply(FOX)) as host:
         key = await desk.completed(host.origin + "/a.png")
-        await desk.downloader.save(key)
-        assert "does not decode" in (await desk.downloader.save(key)).reason
+        await desk.save(key)
+        assert "does not decode" in (await desk.save(key)).reason
         assert desk.files == []
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert ["range" in headers for headers in host.headers] == [False, True, False]
     assert (desk.output / "j0.png").read_bytes() == FOX
 
@@ -156,8 +159,8 @@ async def test_files_that_came_are_not_fetched_again_for_one_that_did_not(desk: 
     replies = reply(FOX), half(), rest(FOX, len(FOX) // 2)
     async with MediaHost(*replies) as host:
         key = await desk.completed(host.origin + "/a.png", host.origin + "/b.png")
-        await desk.downloader.save(key)
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        await desk.save(key)
+        assert (await desk.save(key)).state is State.SAVED
     assert [path for path, _ in host.asked] == ["/a.png", "/b.png", "/b.png"]
     assert desk.files == ["j0-1.png", "j0.png"]
 
@@ -165,9 +168,9 @@ async def test_files_that_came_are_not_fetched_again_for_one_that_did_not(desk: 
 async def test_a_file_that_vanished_between_the_tries_is_fetched_again(desk: Desk) -> None:
     async with MediaHost(reply(FOX), half(), reply(FOX)) as host:
         key = await desk.completed(host.origin + "/a.png", host.origin + "/b.png")
-        await desk.downloader.save(key)
+        await desk.save(key)
         (desk.output / "j0.png").unlink()
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert desk.files == ["j0-1.png", "j0.png"]
 
 
@@ -175,7 +178,7 @@ async def test_a_download_that_is_stopped_leaves_nothing(desk: Desk) -> None:
     async with MediaHost(reply(FOX[:99], length=len(FOX), hang_s=9)) as host:
         key = await desk.completed(host.origin + "/a.png")
         with anyio.move_on_after(0.2):
-            await desk.downloader.save(key)
+            await desk.save(key)
         assert desk.files == []
     assert (await get(desk.ledger)).state is State.COMPLETED
 
@@ -183,9 +186,9 @@ async def test_a_download_that_is_stopped_leaves_nothing(desk: Desk) -> None:
 async def test_media_that_are_gone_for_good_leave_nothing_and_end_the_job(desk: Desk) -> None:
     async with MediaHost(half(), reply(status=404)) as host:
         key = await desk.completed(host.origin + "/a.png")
-        await desk.downloader.save(key)
+        await desk.save(key)
         desk.governor.time += MEDIA_RETENTION_S + 1
-        assert (await desk.downloader.save(key)).state is State.EXPIRED
+        assert (await desk.save(key)).state is State.EXPIRED
     assert desk.files == []
 
 
@@ -213,11 +216,11 @@ async def test_what_is_no_picture_is_not_saved_as_one(
     headers = {"Content-Type": declared, **TAG}
     async with MediaHost(reply(body, headers=headers), reply(FOX)) as host:
         key = await desk.completed(host.origin + "/a.png")
-        result = await desk.downloader.save(key)
+        result = await desk.save(key)
         assert (result.state, words in result.reason) == (State.COMPLETED, True)
         assert desk.files == []
         # Nothing of it is continued: it was whole, and wrong.
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert "range" not in host.headers[1]
 
 
@@ -227,7 +230,7 @@ async def test_a_whole_picture_is_saved_whatever_it_is_declared_as(
 ) -> None:
     async with MediaHost(reply(FOX, headers={"Content-Type": declared})) as host:
         key = await desk.completed(host.origin + "/a.jpg")
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert desk.files == ["j0.png"]
 
 
@@ -236,7 +239,7 @@ async def test_a_whole_picture_is_saved_whatever_it_is_declared_as(
 
 async def test_a_data_url_is_saved_without_asking_anybody(desk: Desk) -> None:
     key = await desk.completed("data:image/jpeg;base64," + base64.b64encode(FOX).decode())
-    assert (await desk.downloader.save(key)).state is State.SAVED
+    assert (await desk.save(key)).state is State.SAVED
     assert (desk.output / "j0.png").read_bytes() == FOX
     ((url,),) = await sql(desk.ledger, "SELECT url FROM files")
     assert url is None
@@ -249,7 +252,7 @@ async def test_a_data_url_is_saved_without_asking_anybody(desk: Desk) -> None:
 )  # fmt: skip
 async def test_a_broken_data_url_is_not_saved(desk: Desk, url: str) -> None:
     key = await desk.completed(url)
-    assert (await desk.downloader.save(key)).state is State.COMPLETED
+    assert (await desk.save(key)).state is State.COMPLETED
     assert desk.files == []
 
 
@@ -262,7 +265,7 @@ async def test_a_file_larger_than_the_room_pauses_the_run(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     async with MediaHost(reply(FOX)) as host:
         key = await desk.completed(host.origin + "/a.png")
-        result = await desk.downloader.save(key)
+        result = await desk.save(key)
     assert (result.state, result.consequence) == (State.COMPLETED, Consequence.PAUSE)
     assert "is full" in result.reason
     assert "make room and run again" in result.reason
@@ -284,11 +287,11 @@ async def test_a_disk_that_fills_up_pauses_the_run_and_keeps_nothing_half(
         key = await desk.completed(host.origin + "/a.png")
         with monkeypatch.context() as patched:
             patched.setattr(fetching, "os", SimpleNamespace(**{**vars(os), "write": full}))
-            result = await desk.downloader.save(key)
+            result = await desk.save(key)
         assert result.consequence is Consequence.PAUSE
         assert desk.files == []
         assert "is full" in (await desk.story())[-1]
-        assert (await desk.downloader.save(key)).state is State.SAVED
+        assert (await desk.save(key)).state is State.SAVED
     assert "range" not in host.headers[1]
 
 
@@ -301,7 +304,7 @@ async def test_a_full_disk_pauses_the_run_for_what_is_not_fetched_too(
 
     key = await desk.completed(output)
     monkeypatch.setattr(media, "os", SimpleNamespace(**{**vars(os), "fsync": full}))
-    assert (await desk.downloader.save(key)).consequence is Consequence.PAUSE
+    assert (await desk.save(key)).consequence is Consequence.PAUSE
     assert desk.files == []
 
 
@@ -314,7 +317,7 @@ async def test_a_folder_that_cannot_be_written_pauses_the_run(
 
     key = await desk.completed("a text")
     monkeypatch.setattr(Path, "mkdir", closed)
-    result = await desk.downloader.save(key)
+    result = await desk.save(key)
     assert result.consequence is Consequence.PAUSE
     assert "make it writable" in result.reason
 
@@ -327,7 +330,7 @@ async def test_another_trouble_of_the_disk_is_this_jobs_own(
 
     key = await desk.completed("a text")
     monkeypatch.setattr("runner.downloader.put_in_place", broken)
-    result = await desk.downloader.save(key)
+    result = await desk.save(key)
     assert (result.state, result.consequence) == (State.COMPLETED, Consequence.NONE)
     assert desk.files == []
 
@@ -339,7 +342,7 @@ async def test_one_file_for_different_prompts_is_flagged_once_and_saved(desk: De
     async with MediaHost(reply(FOX)) as host:
         for number in range(3):
             key = await desk.completed(host.origin + f"/{number}.png", id_=f"j{number}")
-            assert (await desk.downloader.save(key)).state is State.SAVED
+            assert (await desk.save(key)).state is State.SAVED
     assert desk.files == ["j0.png", "j1.png", "j2.png"]
     assert desk.warnings == ["2 different prompts gave the same file j1.png: a placeholder?"]
     flags = [[line for line in await desk.story(f"j{n}") if "flagged" in line] for n in range(3)]
@@ -355,23 +358,23 @@ async def test_repeats_of_one_request_may_give_one_file(desk: Desk) -> None:
     async with MediaHost(reply(FOX)) as host:
         for number in range(3):
             key = await desk.completed(host.origin + f"/{number}.png", id_=f"r{number}")
-            await desk.downloader.save(key)
+            await desk.save(key)
         assert desk.warnings == []
         key = await desk.completed(host.origin + "/9.png", id_="j0")
-        await desk.downloader.save(key)
+        await desk.save(key)
     assert desk.warnings == ["2 different prompts gave the same file j0.png: a placeholder?"]
 
 
 async def test_equal_texts_are_no_placeholders(desk: Desk) -> None:
     for number in range(2):
-        await desk.downloader.save(await desk.completed("yes", id_=f"j{number}"))
+        await desk.save(await desk.completed("yes", id_=f"j{number}"))
     assert desk.files == ["j0.txt", "j1.txt"]
     assert desk.warnings == []
 
 
 async def test_the_same_file_twice_in_one_job_is_no_placeholder(desk: Desk) -> None:
     async with MediaHost(reply(FOX)) as host:
-        await desk.downloader.save(await desk.completed(host.origin + "/a", host.origin + "/b"))
+        await desk.save(await desk.completed(host.origin + "/a", host.origin + "/b"))
     assert desk.warnings == []
 
 
@@ -380,7 +383,7 @@ async def test_files_of_different_prompts_that_come_together_are_flagged(desk: D
         keys = [await desk.completed(host.origin + "/a.png", id_=f"j{n}") for n in range(3)]
         async with anyio.create_task_group() as group:
             for key in keys:
-                group.start_soon(desk.downloader.save, key)
+                group.start_soon(desk.save, key)
     assert len(desk.warnings) == 1
     stories = [line for n in range(3) for line in await desk.story(f"j{n}") if "flagged" in line]
     assert len(stories) == 2

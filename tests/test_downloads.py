@@ -18,6 +18,11 @@ from runner.media import digest
 from runner.sandbox import Fixed, Options
 
 
+def declared(found: str | None) -> str | None:
+    """What a fetch returns here: the content type as the server declares it."""
+    return found
+
+
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -177,7 +182,7 @@ async def test_addresses_that_lead_inside_or_nowhere_are_not_fetched_from(
 ) -> None:
     async with Fetcher("https://api.segmind.com") as fetcher:
         with pytest.raises(FetchFailed, match=words):
-            await fetcher.fetch(location, tmp_path / "a.part")
+            await fetcher.fetch(location, tmp_path / "a.part", declared)
     assert not (tmp_path / "a.part").exists()
 
 
@@ -187,10 +192,10 @@ async def test_loopback_is_fetched_from_only_where_the_api_is_there(
 ) -> None:
     async with Fetcher("https://api.segmind.com") as fetcher:
         with pytest.raises(FetchFailed, match="private address"):
-            await fetcher.fetch(url, tmp_path / "a.part")
+            await fetcher.fetch(url, tmp_path / "a.part", declared)
     async with Fetcher("http://127.0.0.1:8787") as fetcher:
         with pytest.raises(FetchFailed, match="did not come"):
-            await fetcher.fetch(url, tmp_path / "a.part")
+            await fetcher.fetch(url, tmp_path / "a.part", declared)
 
 
 def test_media_that_fail_once_are_tried_again_within_the_run(desk: Desk, api: Service) -> None:

@@ -43,6 +43,10 @@ from runner.ledger.schema import APPLICATION_ID, VERSION
 EVENT = Event(NOW, 200)
 
 
+async def files_of(ledger: Ledger, key: int) -> list[SavedFile]:
+    return [SavedFile(*row) for row in await sql(ledger, queries.FILES.replace(":job", "?"), key)]
+
+
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     async with await Ledger.open(tmp_path / "runner.db", durable=False) as ledger:
@@ -99,7 +103,7 @@ async def test_a_saved_job_has_exactly_the_files_of_the_last_save(ledger: Ledger
     record = await get(ledger)
     assert record.state is State.COMPLETED
     assert await ledger.save(record, [picture(0, "c.png")], EVENT)
-    assert await ledger.files(record.key) == [picture(0, "c.png")]
+    assert await files_of(ledger, record.key) == [picture(0, "c.png")]
     assert not await ledger.path_is_taken("b.png", 0)
     assert await ledger.path_is_taken("c.png", 0)
     assert not await ledger.path_is_taken("c.png", record.key)
@@ -765,11 +769,7 @@ async def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger):
 
 # What reads the whole ledger by its nature, and never while jobs are sent.
 WHOLE_LEDGER = {
-    "COUNTS": "a covering index",
-    "SAVED_FILES": "a covering index",
     "COUNT_SELECTED": "a selection of the user",
-    "MONEY_BY_MODEL": "what a status tells of all jobs",
-    "MODEL_HISTORY": "what a plan learns from all finished jobs",
     "RETRY": "a selection of the user",
     "RETRY_HISTORY": "a selection of the user",
 }
@@ -832,9 +832,9 @@ def test_a_query_reads_no_more_of_the_ledger_than_it_needs(large: sqlite3.Connec
     assert not [step for step in scans if not step.endswith(own_state)]
 
 
-@pytest.mark.parametrize("name", ["COUNTS", "SAVED_FILES"])
-def test_counting_reads_an_index_alone(large: sqlite3.Connection, name: str):
-    assert any("USING COVERING INDEX jobs_counted" in step for step in plan_of(large, name))
+@pytest.mark.parametrize("name", ["COUNTS", "SAVED_FILES", "MONEY_BY_MODEL", "MODEL_HISTORY"])
+def test_counting_reads_no_jobs(large: sqlite3.Connection, name: str):
+    assert not [step for step in plan_of(large, name) if re.search(r" (jobs|j|files|f)\b", step)]
 
 
 @pytest.mark.parametrize("name", ["NEXT_PENDING", "COMPLETED_KEYS", "RECORDED_FILES", "LIST_JOBS"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,58 @@ def test_a_file_is_put_in_place_whole(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
     assert os.listdir(target.parent) == ["a.png"]  # noqa: PTH208
     assert digest(target) == hashlib.sha256(b"new").hexdigest()
+
+
+def test_a_file_of_others_is_not_replaced(tmp_path: Path) -> None:
+    part, target = tmp_path / "a.part", tmp_path / "a.png"
+    part.write_bytes(b"mine")
+    target.write_bytes(b"foreign")
+    assert not put_in_place(part, target, hashlib.sha256(b"mine").hexdigest())
+    assert target.read_bytes() == b"foreign"
+    assert part.exists()
+
+
+def test_every_rename_is_followed_by_a_sync_of_its_folder_that_begins_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present: list[set[str]] = []
+    sync = os.fsync
+
+    def watched(file: int) -> None:
+        present.append({path.name for path in tmp_path.iterdir()})
+        time.sleep(0.002)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", watched)
+
+    def one(number: int) -> None:
+        part = tmp_path / f"{number}.part"
+        part.write_bytes(b"x")
+        put_in_place(part, tmp_path / f"{number}.png")
+        assert any(f"{number}.png" in names for names in present)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(one, range(40)))
+    assert len(present) < 40
+
+
+def test_a_sync_that_fails_is_nobody_elses_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(file: int) -> None:
+        time.sleep(0.002)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+
+    def one(number: int) -> bool:
+        part = tmp_path / f"{number}.part"
+        part.write_bytes(b"x")
+        try:
+            put_in_place(part, tmp_path / f"{number}.png")
+        except OSError:
+            return True
+        return False
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(one, range(8)))

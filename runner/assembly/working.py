@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
+from typing import Any
+
+import anyio
 
 from runner.api import Access, Api
 from runner.assembly.session import SANDBOX_KEY, Workplace
-from runner.downloader import Downloader
+from runner.downloader import MEDIA_RETENTION_S, Downloader
 from runner.engine import Bounds, Engine, Steps, recall
+from runner.errors import LedgerError
 from runner.events import Ending, Observer
 from runner.fetcher import Fetcher
 from runner.gate import Gate
@@ -19,6 +24,7 @@ from runner.governor import Governor
 from runner.inputs import InputRules, Inputs
 from runner.inventory import Inventory
 from runner.ledger import Ledger
+from runner.ledger.compaction import compact
 from runner.ledger.reading import model_history
 from runner.policy.addresses import is_loopback
 from runner.policy.admission import Admission
@@ -32,6 +38,7 @@ from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
 
+COMPACTION_PAUSE_S = 0.05
 # The simulated API in this process has no limit unless it is given one: there is nothing to learn.
 SIMULATED_RPM = 60_000
 
@@ -77,7 +84,25 @@ async def work(
         engine = Engine(ledger, governor, steps, gate, bounds, task.manifests, see)
         await engine.recover()
         take_control(engine)
-        return await engine.run()
+        return await _beside(engine.run(), _compact(ledger, governor))
+
+
+async def _beside(run: Coroutine[Any, Any, Ending], housekeeping: Awaitable[None]) -> Ending:
+    """The run, and beside it what ends with it."""
+    keeping = asyncio.ensure_future(housekeeping)
+    try:
+        return await run
+    finally:
+        keeping.cancel()
+        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError, LedgerError):
+            await keeping
+
+
+async def _compact(ledger: Ledger, governor: Governor) -> None:
+    """Makes old stories short, a page at a time, so that nobody waits for it."""
+    # A result can be asked for by its story for as long as its file may live.
+    while await compact(ledger, governor.now() - MEDIA_RETENTION_S):
+        await governor.sleep(COMPACTION_PAUSE_S)
 
 
 @asynccontextmanager

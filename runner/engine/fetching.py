@@ -13,7 +13,7 @@ from runner.governor import Bell, Governor
 from runner.job import Consequence, State, StepResult
 from runner.ledger import Ledger, Record
 
-AT_ONCE = 16
+AT_ONCE = 64
 
 Report = Callable[[Record, StepResult, int], Awaitable[None]]
 
@@ -29,7 +29,6 @@ class Fetching:
         attempts: int,
         report: Report,
     ) -> None:
-        self._ledger = ledger
         self._downloader = downloader
         self._attempts = attempts
         self._report = report
@@ -62,8 +61,7 @@ class Fetching:
 
     async def _fetch(self, key: int) -> None:
         last = self._downloads.tries(key) + 1 >= self._attempts
-        result = await self._downloader.save(key, last)
-        record = await self._ledger.one(key)
+        record, result = await self._downloader.save(key, last)
         again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
         tries = self._downloads.ended(key, again, self._attempts)
         self._bell.ring()

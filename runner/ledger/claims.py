@@ -91,15 +91,17 @@ class Claims:
         values = {"after": after, "limit": limit}
         return [row[0] for row in await self._rows(queries.COMPLETED_KEYS, values)]
 
-    async def completed(self, key: int) -> tuple[Record, str] | None:
-        """A completed job and the text of its result, or None when it is not completed any more."""
+    async def completed(self, key: int) -> tuple[Record, str, list[SavedFile]] | None:
+        """A completed job, the text of its result and the files it is said to have; else None."""
 
-        def work(database: sqlite3.Connection) -> tuple[Record, str] | None:
-            row = database.execute(queries.ONE_JOB, {"job": key}).fetchone()
-            body = database.execute(queries.RESULT, {"job": key}).fetchone()
+        def work(database: sqlite3.Connection) -> tuple[Record, str, list[SavedFile]] | None:
+            values = {"job": key}
+            row = database.execute(queries.ONE_JOB, values).fetchone()
+            body = database.execute(queries.RESULT, values).fetchone()
             if row is None or body is None or row[6] != State.COMPLETED:
                 return None
-            return work_record(row), str(body[0])
+            files = [SavedFile(*file) for file in database.execute(queries.FILES, values)]
+            return work_record(row), str(body[0]), files
 
         return await self.call(work)
 
@@ -118,10 +120,6 @@ class Claims:
     async def path_is_taken(self, path: str, key: int) -> bool:
         """Whether a file of another job has this name."""
         return bool(await self._rows(queries.OWNER_OF_PATH, {"path": path, "job": key}))
-
-    async def files(self, key: int) -> list[SavedFile]:
-        """The files that a job is said to have on disk."""
-        return [SavedFile(*row) for row in await self._rows(queries.FILES, {"job": key})]
 
     async def fact(self, name: str) -> str | None:
         """Something remembered about the ledger as a whole."""

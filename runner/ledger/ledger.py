@@ -155,7 +155,10 @@ class Ledger(Claims):
 
     async def save(self, record: Record, files: Sequence[SavedFile], event: Event) -> bool:
         """Every file of the job is on disk under its final name, checked."""
-        statement = (queries.SAVE, {"job": record.key, "before": record.state})
+        statement = (
+            queries.SAVE,
+            {"job": record.key, "before": record.state, "files": len(files)},
+        )
         rows: list[Statement] = [(queries.DROP_FILES, {"job": record.key})]
         for file in files:
             values = {
@@ -179,7 +182,7 @@ class Ledger(Claims):
 
     async def come_back(self, key: int, now: float) -> bool:
         """The files of an expired job are on disk again as they were recorded."""
-        statement = (queries.SAVE, {"job": key, "before": State.EXPIRED})
+        statement = (queries.SAVE, {"job": key, "before": State.EXPIRED, "files": None})
         history = _history(key, "saved", Event(now, detail="its files are on disk again"))
         return await self._commits.commit(Write([statement, history]))
 

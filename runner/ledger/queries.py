@@ -49,7 +49,9 @@ WHERE job_key = :job AND state = :before"""
 PUT_RESULT = "INSERT OR REPLACE INTO results (job_key, body) VALUES (:job, :body)"
 
 # Every file is on disk and checked.
-SAVE = "UPDATE jobs SET state = 'saved', error = NULL WHERE job_key = :job AND state = :before"
+SAVE = """
+UPDATE jobs SET state = 'saved', error = NULL, files = coalesce(:files, files)
+WHERE job_key = :job AND state = :before"""
 
 DROP_FILES = "DELETE FROM files WHERE job_key = :job"
 
@@ -191,9 +193,9 @@ ORDER BY j.job_key, f.n LIMIT :limit"""
 OWNER_OF_PATH = "SELECT job_key FROM files WHERE path = :path AND job_key <> :job LIMIT 1"
 
 COUNTS = """
-SELECT m.name, j.wanted, j.state, count(*), sum(j.cost)
-FROM jobs j JOIN manifests m USING (manifest_key)
-GROUP BY j.manifest_key, j.wanted, j.state"""
+SELECT m.name, c.wanted, c.state, sum(c.jobs), sum(c.nanodollars) / 1e9
+FROM job_counters c JOIN manifests m USING (manifest_key)
+GROUP BY c.manifest_key, c.wanted, c.state HAVING sum(c.jobs) > 0 ORDER BY c.manifest_key"""
 
 NEXT_DEADLINE = "SELECT min(deadline) FROM jobs WHERE state = 'submitted'"
 
@@ -204,13 +206,13 @@ WHERE wanted = 1 AND manifest_key IN ({manifests})
 GROUP BY state, error ORDER BY count(*) DESC, state LIMIT :limit"""
 
 SAVED_FILES = """
-SELECT m.name, count(*) FROM files f JOIN jobs j USING (job_key) JOIN manifests m USING (manifest_key)
-WHERE j.wanted = 1 AND j.state = 'saved' GROUP BY j.manifest_key"""
+SELECT m.name, sum(c.files) FROM job_counters c JOIN manifests m USING (manifest_key)
+WHERE c.wanted = 1 AND c.state = 'saved' GROUP BY c.manifest_key HAVING sum(c.files) > 0"""
 
 # What finished jobs of a model cost and took.
 MODEL_HISTORY = """
-SELECT model, count(*), avg(cost), avg(completed_at - submitted_at), max(cost) FROM jobs
-WHERE completed_at IS NOT NULL AND submitted_at IS NOT NULL GROUP BY model"""
+SELECT model, jobs, nanodollars / 1e9 / nullif(priced, 0), milliseconds / 1e3 / jobs, highest_cost
+FROM model_history"""
 
 # How long the latest jobs took; read from the end of an index, however long the ledger is.
 RECENT_LATENCIES = """
@@ -249,8 +251,8 @@ ORDER BY j.job_key"""
 OUTPUT_FOLDERS = "SELECT name, output_directory FROM manifests"
 
 MONEY_BY_MODEL = """
-SELECT model, count(cost), coalesce(sum(cost), 0) FROM jobs WHERE {condition}
-GROUP BY model ORDER BY 3 DESC"""
+SELECT model, sum(priced), sum(nanodollars) / 1e9 FROM job_counters WHERE {condition}
+GROUP BY model HAVING sum(jobs) > 0 ORDER BY 3 DESC"""
 
 CHECK = "PRAGMA quick_check(10)"
 
@@ -262,6 +264,16 @@ WHERE job_key BETWEEN :first AND :last ORDER BY job_key, n"""
 
 ATTEMPTS = """
 SELECT at, action, status, detail, request_id FROM attempts WHERE job_key = :job ORDER BY attempt_key"""
+
+NEXT_ATTEMPTS = """
+SELECT attempt_key, at FROM attempts WHERE attempt_key > :after ORDER BY attempt_key LIMIT :limit"""
+
+# What the rows of saved jobs tell as well. An id stays where the job has another one by now.
+COMPACT = """
+DELETE FROM attempts WHERE attempt_key > :after AND attempt_key <= :last AND detail IS NULL
+  AND action IN ('submitting', 'submitted', 'completed')
+  AND EXISTS (SELECT 1 FROM jobs j WHERE j.job_key = attempts.job_key AND j.state = 'saved' AND j.posts = 1
+    AND (attempts.request_id IS NULL OR attempts.request_id = j.request_id))"""
 
 FIND_MANIFEST = (
     "SELECT manifest_key, fingerprint, output_directory FROM manifests WHERE name = :name"

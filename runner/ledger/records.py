@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.job import SavedFile, State
 from runner.references import filled
@@ -72,8 +72,7 @@ class Listed:
     files: tuple[SavedFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A file that a job is said to have on disk."""
 
     key: int

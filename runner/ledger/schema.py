@@ -7,10 +7,12 @@ lead from version i to i + 1, run in one transaction; entries are only ever adde
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from runner.errors import LedgerTooNew, LedgerUnreadable
 from runner.ledger.connection import transaction
+from runner.ledger.counters import COUNTERS
 
 APPLICATION_ID = 0x52554E52  # "RUNR"
 
@@ -130,7 +132,7 @@ CREATE INDEX files_by_received_hash ON files (coalesce(received_sha256, sha256))
 DROP INDEX files_by_hash;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS, _RECEIVED_HASH)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS, _RECEIVED_HASH, COUNTERS)
 VERSION = len(MIGRATIONS)
 
 
@@ -159,11 +161,20 @@ def prepare(database: sqlite3.Connection, path: Path | str) -> None:
     with transaction(database):
         # Asked again: another program may have been quicker.
         for script in MIGRATIONS[_number(database, "PRAGMA user_version") :]:
-            for statement in script.split(";"):
-                if statement.strip():
-                    database.execute(statement)
+            for statement in _statements(script):
+                database.execute(statement)
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; a trigger, which has semicolons inside, is one."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _number(database: sqlite3.Connection, query: str) -> int:
