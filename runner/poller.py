@@ -75,7 +75,7 @@ class Poller:
         if answer.fault is not Fault.NEVER_LEFT:
             self._observer(Answered(call, answer.status, answer.seconds))
         if answer.status is not None:
-            self._governor.reached()
+            self._governor.reached(answer)
         return answer
 
     async def _conclude(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from random import Random
 
 from runner.api import Access, Api
 from runner.assembly.session import SANDBOX_KEY, Workplace
+from runner.clock import Clock
 from runner.downloader import Downloader
 from runner.engine import Bounds, Engine, Steps
 from runner.events import Ending, Observer
@@ -48,7 +48,8 @@ async def work(
         api = await stack.enter_async_context(Api(access))
         fetcher = await stack.enter_async_context(Fetcher(access.base_url))
         rng, run = Random(), settings.run
-        governor = Governor(Pace(settings.api.rpm), rng, see)
+        clock = Clock()
+        governor = Governor(Pace(settings.api.rpm), rng, see, clock)
         rules = SubmitRules(settings.run.submit_attempts, settings.run.retention_s)
         doubt = DoubtRules(
             run.on_doubt, run.on_expired, run.doubt_wait_s, settings.api.timeout_s, run.retention_s
@@ -58,11 +59,13 @@ async def work(
             Poller(ledger, api, governor, rng, see),
             Downloader(ledger, fetcher, governor, at.output, see),
             Inventory(ledger, governor, at.output),
-            Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),
+            Reconciler(
+                ledger, api, _history_governor(access, governor, at, see, clock), doubt, see
+            ),
             Treasurer(api, governor, see),
         )
         bounds = Bounds(run.download_attempts, run.drain_s, task.wait_for_credits)
-        gate = await _gate(ledger, at, task.limit)
+        gate = await _gate(ledger, at, task.limit, clock.now())
         engine = Engine(ledger, governor, steps, gate, bounds, task.manifests, see)
         await engine.recover()
         take_control(engine)
@@ -85,19 +88,21 @@ async def _access(at: Workplace) -> AsyncIterator[Access]:
         yield Access(sandbox.url, sandbox.url, SANDBOX_KEY, api.timeout_s)
 
 
-async def _gate(ledger: Ledger, at: Workplace, limit: int | None) -> Gate:
+async def _gate(ledger: Ledger, at: Workplace, limit: int | None, now: float) -> Gate:
     """What is let in: as many as can be collected in time, and as much as may be spent."""
     run, rpm = at.settings.run, at.settings.api.rpm
     history = await model_history(ledger)
     # Reserved at the highest cost that was seen: an average would let a budget be overrun.
     highest = {model: found.highest_cost for model, found in history.items()}
     known = {model: cost for model, cost in highest.items() if cost is not None}
-    admission = Admission(run.concurrency, rpm, run.retention_s, time.time())
+    admission = Admission(run.concurrency, rpm, run.retention_s, now)
     return Gate(admission, Budget(run.budget, {**run.prices, **known}), Breaker(run.breaker), limit)
 
 
-def _history_governor(access: Access, governor: Governor, at: Workplace, see: Observer) -> Governor:
+def _history_governor(
+    access: Access, governor: Governor, at: Workplace, see: Observer, clock: Clock
+) -> Governor:
     """The history's own budget, unless it is on the API's own host."""
     if access.history_url == access.base_url:
         return governor
-    return Governor(Pace(at.settings.api.rpm), Random(), see)
+    return Governor(Pace(at.settings.api.rpm), Random(), see, clock)
