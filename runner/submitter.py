@@ -10,9 +10,12 @@ from runner.crash_points import reach
 from runner.events import Answered, Call, Observer
 from runner.governor import Governor
 from runner.job import Answer, Consequence, Fault, State, StepResult
-from runner.ledger import Event, Ledger, Record
+from runner.ledger import Event, Ledger, Record, Span
 from runner.policy.backoff import full_jitter
 from runner.policy.verdict import Meaning, Verdict, describe, judge_submit
+
+# An answer that comes later than this, as after a sleep, says little of when its POST was accepted.
+LONG_POST_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,23 @@ class Submitter:
     async def submit(self, pending: Record) -> StepResult:
         """Sends one job; the caller has its turn. The job is then where the answer says it is."""
         now = self._governor.now()
-        if not await self._ledger.begin_submit(pending, now, now + self._rules.retention_s):
+        deadline, server_at = now + self._rules.retention_s, self._governor.server.latest(now)
+        if not await self._ledger.begin_submit(pending, now, deadline, server_at):
             return StepResult(None)
-        record = replace(pending, state=State.SUBMITTING, posts=pending.posts + 1)
+        record = replace(
+            pending,
+            state=State.SUBMITTING,
+            posts=pending.posts + 1,
+            submitted_at=now,
+            deadline=deadline,
+        )
         reach("intent-committed")
         answer = await self._api.submit(record.model, record.params)
         reach("submit-answered")
         if answer.fault is not Fault.NEVER_LEFT:
             self._observer(Answered(Call.SUBMIT, answer.status, answer.seconds))
         if answer.status is not None:
-            self._governor.reached()
+            self._governor.reached(answer)
         return await self._conclude(record, answer, judge_submit(answer))
 
     async def _conclude(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
@@ -62,7 +72,12 @@ class Submitter:
         event = Event.of(now, answer, verdict.reason)
         match verdict.meaning:
             case Meaning.ACCEPTED if verdict.request_id is not None:
-                await self._ledger.accept(record, verdict.request_id, Event(now, answer.status))
+                sent_at = self._server_time(record.submitted_at)
+                if now > (record.submitted_at or now) + LONG_POST_S:
+                    # Its hour began with the acceptance, which may have been but now.
+                    record = replace(record, deadline=now + self._rules.retention_s)
+                accepted = Event(now, answer.status)
+                await self._ledger.accept(record, verdict.request_id, accepted, sent_at)
                 reach("request-id-committed")
                 return StepResult(State.SUBMITTED)
             case Meaning.NEVER_LEFT:
@@ -84,7 +99,8 @@ class Submitter:
                 await self._ledger.end(record, State.FAILED, event)
                 return StepResult(State.FAILED, None, Consequence.STOP_MODEL, verdict.reason)
             case Meaning.IN_DOUBT:
-                await self._ledger.doubt(record, event)
+                span = Span(self._server_time(record.submitted_at), self._server_time(now))
+                await self._ledger.doubt(record, event, span)
                 return StepResult(State.IN_DOUBT, reason=verdict.reason)
             case Meaning.INVALID:
                 await self._ledger.end(record, State.INVALID, event)
@@ -92,6 +108,9 @@ class Submitter:
             case _:
                 await self._ledger.end(record, State.FAILED, event)
                 return StepResult(State.FAILED, reason=verdict.reason or describe(answer))
+
+    def _server_time(self, at: float | None) -> float | None:
+        return None if at is None else self._governor.server.latest(at)
 
     async def _refused(self, record: Record, event: Event) -> StepResult:
         reason = event.detail or ""

@@ -12,7 +12,11 @@ from runner.job import SavedFile, State
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job as a step works on it. `key` is the ledger's own; times are epoch seconds."""
+    """A job as a step works on it. `key` is the ledger's own; times are epoch seconds.
+
+    `server_at` and `server_until` are times of the server's clock: between them, or within the time-out
+    of a POST, the API has accepted the job if it ever did. None where the server had not told its time.
+    """
 
     key: int
     id: str
@@ -29,6 +33,8 @@ class Record:
     index: int = 0
     repeat: int = 0
     requeues: int = 0
+    server_at: float | None = None
+    server_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,17 @@ CREATE INDEX attempts_by_job ON attempts (job_key);
 CREATE INDEX attempts_by_request ON attempts (request_id) WHERE request_id IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# When a job was sent by the server's clock, which our own says nothing of once it was set: `server_at` at
+# the intent, `server_until` when its POST had ended without an answer.
+_SERVER_TIME = """
+ALTER TABLE jobs ADD COLUMN server_at REAL;
+ALTER TABLE jobs ADD COLUMN server_until REAL;
+DROP INDEX jobs_by_time;
+CREATE INDEX jobs_by_server_time ON jobs (server_at) WHERE request_id IS NOT NULL;
+CREATE INDEX jobs_put_off ON jobs (not_before) WHERE state = 'pending' AND not_before > 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SERVER_TIME)
 VERSION = len(MIGRATIONS)
 
 
