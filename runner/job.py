@@ -152,7 +152,8 @@ class Consequence(StrEnum):
 class StepResult:
     """Where a step left its job; `again_at` (epoch seconds) when it wants the job back.
 
-    `state` None: the job was no longer the step's to move, and nothing happened.
+    `state` None: the job was no longer the step's to move, and nothing happened. `paid_perhaps`: it is
+    to be sent again although its last request may have been accepted.
     """
 
     state: State | None
@@ -160,3 +161,4 @@ class StepResult:
     consequence: Consequence = Consequence.NONE
     reason: str = ""
     cost: float | None = None
+    paid_perhaps: bool = False
