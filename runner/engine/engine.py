@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from runner.downloader import Downloader
+from runner.engine.beginning import Beginning
 from runner.engine.fetching import Fetching
 from runner.engine.queues import Pending
 from runner.engine.stopped import StoppedModels
@@ -24,7 +25,7 @@ from runner.gate import Gate
 from runner.governor import Bell, Governor, Urgency
 from runner.inventory import Inventory
 from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
-from runner.ledger import Event, Ledger, Record
+from runner.ledger import Ledger, Record
 from runner.poller import Poller
 from runner.reconciler import Reconciler, Resolved
 from runner.submitter import Submitter
@@ -32,8 +33,6 @@ from runner.treasurer import Treasurer
 
 # A host that was never reached since the run began is more likely misspelt than down.
 GIVE_UP_AFTER_S = 120.0
-# How long after a job's hour even a slow clock says that it is over.
-SURELY_OVER_S = 60.0
 LONGEST_WAIT_S = 30.0
 
 
@@ -85,6 +84,7 @@ class Engine:
         self._ending = Ending()
         self._draining = False
         self._halted = False
+        self._beginning = Beginning(ledger, governor, steps.treasurer, steps.poller, observer)
         self._taking_inventory = True
         self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
@@ -97,16 +97,7 @@ class Engine:
     async def recover(self) -> int:
         """What a dead run left behind enters again by the same doors. Returns how many are in doubt."""
         doubtful = await self._ledger.doubt_interrupted(self._governor.now())
-        now = self._governor.now()
-        for record in await self._ledger.submitted():
-            if record.deadline is not None and now > record.deadline + SURELY_OVER_S:
-                # A poll would only say 404: the history is asked instead.
-                why = "its hour passed while no run was under way"
-                await self._ledger.end(record, State.EXPIRED, Event(now, detail=why))
-                continue
-            self._steps.poller.watch(record)
-            self._gate.inherit(record)
-        for record in await self._ledger.in_doubt():
+        for record in [*await self._ledger.submitted(), *await self._ledger.in_doubt()]:
             self._gate.inherit(record)
         return doubtful
 
@@ -117,11 +108,9 @@ class Engine:
                 async with anyio.create_task_group() as group:
                     for governor in {self._governor, self._steps.reconciler.governor}:
                         group.start_soon(governor.run)
-                    group.start_soon(self._reconcile_loop)
                     group.start_soon(self._credit_loop)
                     group.start_soon(self._take_inventory)
-                    group.start_soon(self._submit_loop, group)
-                    group.start_soon(self._poll_loop, group)
+                    group.start_soon(self._begin, group)
                     group.start_soon(self._fetching.run, group, self._end_bell.ring)
                     while not self._settled():
                         await self._end_bell.wait()
@@ -129,6 +118,15 @@ class Engine:
         except BaseExceptionGroup as errors:
             raise first_error(errors) from errors
         return self._ending
+
+    async def _begin(self, group: TaskGroup) -> None:
+        """What depends on the server's time begins when it was heard."""
+        await self._beginning.hear(self.is_draining)
+        for record in await self._beginning.take_over():
+            self._moved(record, State.SUBMITTED, StepResult(State.EXPIRED))
+        group.start_soon(self._reconcile_loop)
+        group.start_soon(self._submit_loop, group)
+        group.start_soon(self._poll_loop, group)
 
     def drain(self, reason: str) -> None:
         """No new submits; what is in flight is finished, for as long as the bounds allow."""
