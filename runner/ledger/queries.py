@@ -27,8 +27,10 @@ DATE_DOUBT = """
 UPDATE jobs SET server_at = :server_at, server_until = :server_until
 WHERE job_key = :job AND state = 'in_doubt'"""
 
-# Why the history does not settle a doubt.
-HOLD = "UPDATE jobs SET error = :error WHERE job_key = :job AND state = 'in_doubt'"
+# Why the history does not settle a doubt; said again only where it is another reason.
+HOLD = """
+UPDATE jobs SET error = :error
+WHERE job_key = :job AND state = 'in_doubt' AND error IS NOT :error"""
 
 # The history says that a job in doubt was taken, and when: its hour runs from there.
 FIND = """
