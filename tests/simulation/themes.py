@@ -13,7 +13,7 @@ def draw(seed: int) -> Weather:
     """The weather of a night."""
     rng = Random(seed)
     weather = chance.draw(seed, rng)
-    theme = rng.choice((None,) * 8 + THEMES)
+    theme = rng.choice((None,) * 12 + THEMES)
     return weather if theme is None else theme(rng, weather)
 
 
@@ -248,6 +248,20 @@ def _away(rng: Random, weather: Weather) -> Weather:
     )
 
 
+def _blind(rng: Random, weather: Weather) -> Weather:
+    """The history answers and shows nothing at all for a while, and answers to submits are lost."""
+    return replace(
+        weather,
+        lives=(Life(pause_s=10.0),),
+        wire=Wire(lost=0.4),
+        history=History(blind=((0.0, rng.uniform(200.0, 900.0)),)),
+        doubt_wait_s=60.0,
+        credit=None,
+        closes=None,
+        dated=True,
+    )
+
+
 THEMES = (
     _twins,
     _crowd,
@@ -260,4 +274,5 @@ THEMES = (
     _set_anyhow,
     _laptop,
     _away,
+    _blind,
 )
