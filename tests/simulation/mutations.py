@@ -330,7 +330,14 @@ MUTATIONS = (
             _method(Reconciler, "_apart_s", lambda *_: 0.0),
         ),
     ),
-    Mutation("a history that is down is an empty one", _method(Archive, "_ask", _down_is_empty)),
+    # Either of the two is enough.
+    Mutation(
+        "a history that is down is an empty one, and an empty one is relied on",
+        _all(
+            _method(Archive, "_ask", _down_is_empty),
+            _method(Reconciler, "_is_reliable", _yes),
+        ),
+    ),
     Mutation(
         "a denying history is believed for ever",
         _set("runner.reconciler.reconciler.REQUEUE_LIMIT", 99),
