@@ -9,7 +9,6 @@ import io
 import json
 import math
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -22,6 +21,7 @@ import aiohttp
 import anyio.to_thread
 
 from runner import __version__
+from runner.clock import steady_s
 from runner.job import Answer, Fault
 
 USER_AGENT = f"segmind-runner/{__version__} (python aiohttp)"
@@ -145,17 +145,17 @@ class Api:
         if body is not None:
             headers["Content-Type"] = "application/json"
         timeout = timeout or self._timeout(self._access.timeout_s)
-        started = time.monotonic()
+        started = steady_s()
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 raw, whole = await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            seconds = time.monotonic() - started
+            seconds = steady_s() - started
             text = self._redact(str(error) or self._words(error, timeout.total))
             return Answer(None, text=_shorten(text), fault=_fault_of(error), seconds=seconds)
-        return self._answer(response, raw, whole, time.monotonic() - started)
+        return self._answer(response, raw, whole, steady_s() - started)
 
     def _answer(
         self, response: aiohttp.ClientResponse, raw: bytes, whole: bool, seconds: float

@@ -78,7 +78,7 @@ class Gate:
             self._budget.reserve(record.key, record.model)
         elif before in OPEN_STATES:
             cost = result.cost
-            if cost is None and after is State.COMPLETED:
+            if cost is None and (after is State.COMPLETED or result.paid_perhaps):
                 # A price that is not told has been paid all the same.
                 cost = self._budget.price(record.model)
             self._budget.settle(record.key, record.model, cost)

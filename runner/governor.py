@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from enum import IntEnum
 from random import Random
 
 import anyio
 
+from runner.clock import Clock
 from runner.events import Held, Observer
 from runner.job import Answer
 from runner.policy.backoff import full_jitter
@@ -18,20 +18,6 @@ from runner.policy.pace import Pace, hold_until
 JITTER_S = (0.05, 0.75)
 # One process after the other must not wake for every short pause of the network.
 UNREACHABLE_CAP_S = 60.0
-# Less than this is a clock that is being adjusted, not one that was set.
-SET_BACK_S = 1.0
-
-
-class Clock:
-    """The system's two clocks, in seconds; a simulation brings its own."""
-
-    def wall(self) -> float:
-        """Epoch time, which people and ledgers use and which may jump."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Time that only goes forward, from no particular start."""
-        return time.monotonic()
 
 
 class Urgency(IntEnum):
@@ -76,20 +62,12 @@ class Governor:
         self._numbers = itertools.count()
         self._bell = Bell()
         self._streak = 0
-        self._correction_s = 0.0
-        self._latest = (self._clock.wall(), self._clock.monotonic())
+        self.server = self._clock.server
         self.ever_reached = False
 
     def now(self) -> float:
-        """Epoch seconds. A clock that is set back in a run would put off all that is due by as much."""
-        passed = self._clock.monotonic()
-        now = self._clock.wall() + self._correction_s
-        expected = self._latest[0] + passed - self._latest[1]
-        if now < self._latest[0] - SET_BACK_S:
-            self._correction_s += expected - now
-            now = expected
-        self._latest = (now, passed)
-        return now
+        """Epoch seconds of a clock that does not jump within a run."""
+        return self._clock.now()
 
     async def sleep(self, seconds: float) -> None:
         """Waits; everything in a run that waits for time waits here."""
@@ -152,10 +130,11 @@ class Governor:
         """What was learned of the rate, for a later run."""
         return self._pace.remembered(self.now())
 
-    def reached(self) -> None:
-        """The host answered."""
+    def reached(self, answer: Answer) -> None:
+        """The host answered, and perhaps told its time."""
         self._streak = 0
         self.ever_reached = True
+        self.server.hear(answer.server_time, self.now(), answer.seconds)
 
     def _hold(self, seconds: float, reason: str) -> float:
         now = self.now()

@@ -159,7 +159,8 @@ class StepResult:
     """Where a step left its job; `again_at` (epoch seconds) when it wants the job back.
 
     `state` None: the job was no longer the step's to move, and nothing happened. `sent`: under which id
-    the API took it, when it was sent and when the API forgets it.
+    the API took it, when it was sent and when the API forgets it. `paid_perhaps`: it is to be sent again
+    although its last request may have been accepted.
     """
 
     state: State | None
@@ -168,3 +169,4 @@ class StepResult:
     reason: str = ""
     cost: float | None = None
     sent: tuple[str, float, float] | None = None
+    paid_perhaps: bool = False

@@ -88,7 +88,7 @@ class Poller:
         if answer.fault is not Fault.NEVER_LEFT:
             self._observer(Answered(call, answer.status, answer.seconds))
         if answer.status is not None:
-            self._governor.reached()
+            self._governor.reached(answer)
         verdict = judge_poll(answer)
         self._route.answered(record.key, call, verdict.meaning)
         return answer, verdict

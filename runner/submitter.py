@@ -13,10 +13,13 @@ from runner.crash_points import reach
 from runner.events import Answered, Call, Observer
 from runner.governor import Governor
 from runner.job import Answer, Consequence, Fault, State, StepResult
-from runner.ledger import Event, Ledger, Record
+from runner.ledger import Event, Ledger, Record, Span
 from runner.policy.backoff import full_jitter
 from runner.policy.uploads import with_way_out
 from runner.policy.verdict import Meaning, Verdict, describe, judge_submit
+
+# An answer that comes later than this, as after a sleep, says little of when its POST was accepted.
+LONG_POST_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ class Submitter:
 
     async def _send(self, pending: Record, params: Mapping[str, Any]) -> StepResult:
         now = self._governor.now()
-        deadline = now + self._rules.retention_s
-        if not await self._ledger.begin_submit(pending, now, deadline):
+        deadline, server_at = now + self._rules.retention_s, self._governor.server.latest(now)
+        if not await self._ledger.begin_submit(pending, now, deadline, server_at):
             return StepResult(None)
         record = replace(
             pending,
@@ -86,7 +89,7 @@ class Submitter:
         if answer.fault is not Fault.NEVER_LEFT:
             self._observer(Answered(Call.SUBMIT, answer.status, answer.seconds))
         if answer.status is not None:
-            self._governor.reached()
+            self._governor.reached(answer)
         return await self._conclude(record, answer, judge_submit(answer))
 
     async def _conclude(self, record: Record, answer: Answer, verdict: Verdict) -> StepResult:
@@ -94,7 +97,12 @@ class Submitter:
         event = Event.of(now, answer, verdict.reason)
         match verdict.meaning:
             case Meaning.ACCEPTED if verdict.request_id is not None:
-                await self._ledger.accept(record, verdict.request_id, Event(now, answer.status))
+                sent_at = self._server_time(record.submitted_at)
+                if now > (record.submitted_at or now) + LONG_POST_S:
+                    # Its hour began with the acceptance, which may have been but now.
+                    record = replace(record, deadline=now + self._rules.retention_s)
+                accepted = Event(now, answer.status)
+                await self._ledger.accept(record, verdict.request_id, accepted, sent_at)
                 reach("request-id-committed")
                 sent = (verdict.request_id, record.submitted_at or now, record.deadline or now)
                 return StepResult(State.SUBMITTED, sent=sent)
@@ -117,7 +125,8 @@ class Submitter:
                 await self._ledger.end(record, State.FAILED, event)
                 return StepResult(State.FAILED, None, Consequence.STOP_MODEL, verdict.reason)
             case Meaning.IN_DOUBT:
-                await self._ledger.doubt(record, event)
+                span = Span(self._server_time(record.submitted_at), self._server_time(now))
+                await self._ledger.doubt(record, event, span)
                 return StepResult(State.IN_DOUBT, reason=verdict.reason)
             case Meaning.INVALID:
                 reason = verdict.reason
@@ -129,6 +138,9 @@ class Submitter:
             case _:
                 await self._ledger.end(record, State.FAILED, event)
                 return StepResult(State.FAILED, reason=verdict.reason or describe(answer))
+
+    def _server_time(self, at: float | None) -> float | None:
+        return None if at is None else self._governor.server.latest(at)
 
     async def _refused(self, record: Record, event: Event) -> StepResult:
         reason = event.detail or ""

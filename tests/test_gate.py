@@ -142,6 +142,14 @@ def test_what_was_charged_is_spent() -> None:
     assert "may be due" not in at.budget_reached
 
 
+@pytest.mark.parametrize("before", [State.IN_DOUBT, State.EXPIRED])
+def test_what_may_have_been_paid_is_spent_when_its_job_is_sent_again(before: State) -> None:
+    at = gate(budget=0.04)
+    move(at, 1, P, S, *([before] if before is State.IN_DOUBT else [F, before]))
+    at.moved(record(1), before, StepResult(P, paid_perhaps=True), 0.0)
+    assert not at.can_pay(record(1))
+
+
 def test_a_price_that_is_not_told_is_spent_all_the_same() -> None:
     at = gate(budget=0.04)
     move(at, 1, P, S, F, State.COMPLETED)

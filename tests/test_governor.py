@@ -230,7 +230,7 @@ async def test_an_answer_ends_the_outage():
     for _ in range(9):
         outage(governor, pace)
     assert not governor.ever_reached
-    governor.reached()
+    governor.reached(Answer(200))
     assert governor.ever_reached
     assert outage(governor, pace) == pytest.approx(1.25, abs=0.1)
 

@@ -38,7 +38,7 @@ from runner.ledger.reading import (
     retry,
     saved_files,
 )
-from runner.ledger.schema import APPLICATION_ID, VERSION
+from runner.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
 EVENT = Event(NOW, 200)
 
@@ -416,8 +416,10 @@ async def test_only_expired_jobs_with_an_id_and_without_a_result_are_recoverable
     await bring(ledger, State.EXPIRED, "j0")
     record = await bring(ledger, State.COMPLETED, "j1")
     await ledger.end(record, State.EXPIRED, EVENT)
-    assert [r.id for r in await ledger.recoverable(NOW - 1)] == ["j0"]
-    assert await ledger.recoverable(NOW) == []
+    assert [r.id for r in await ledger.recoverable(NOW - 1, 0.0)] == ["j0"]
+    assert await ledger.recoverable(NOW, 0.0) == []
+    # By a clock that may have been wrong.
+    assert [r.id for r in await ledger.recoverable(NOW, 60.0)] == ["j0"]
 
 
 async def test_what_is_being_sent_is_known_by_its_body(ledger: Ledger):
@@ -627,6 +629,22 @@ async def test_a_ledger_opened_again_is_as_it_was(tmp_path: Path):
         before = await everything(ledger)
     async with await Ledger.open(tmp_path / "l.db") as ledger:
         assert await everything(ledger) == before
+
+
+async def test_a_ledger_of_the_first_schema_is_brought_up_and_keeps_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as first:
+        first.setattr("runner.ledger.schema.MIGRATIONS", MIGRATIONS[:1])
+        first.setattr("runner.ledger.schema.VERSION", 1)
+        async with await Ledger.open(tmp_path / "l.db") as ledger:
+            await plan(ledger, [job(0)])
+            await sql(ledger, "UPDATE jobs SET state = 'in_doubt', submitted_at = ?", NOW)
+    async with await Ledger.open(tmp_path / "l.db") as ledger:
+        record = await get(ledger)
+        assert await sql(ledger, "PRAGMA user_version") == [(VERSION,)]
+    # When that was by the server's clock nobody knows.
+    assert (record.submitted_at, record.server_at, record.server_until) == (NOW, None, None)
 
 
 async def test_a_newer_ledger_is_left_alone(tmp_path: Path):

@@ -13,10 +13,11 @@ import pytest
 from ledgers import HOUR_S, NOW, StillGovernor, answer, column, get, job, no_answer, plan, sql
 
 from runner.api import HistoryQuery
+from runner.clock import ServerTime
 from runner.events import Answered, Held
 from runner.events import Call as CallOf
 from runner.job import Answer, State
-from runner.ledger import Event, Ledger
+from runner.ledger import Event, Ledger, Span
 from runner.ledger.reading import attempts
 from runner.reconciler import DoubtRules, Reconciler, Resolved
 from runner.reconciler import reconciler as module
@@ -115,19 +116,29 @@ class Night:
                 return []
             self.governor.time = max(self.governor.time, next_look)
 
+    def set_clock(self, jump_s: float) -> None:
+        """Our clock is set while no run is under way, and the server tells its own to the next one."""
+        true = self.governor.time
+        self.governor.time += jump_s
+        self.governor.server.hear(true, self.governor.time, 0.0)
+        self.history.skew_s = -jump_s
+
     async def state(self, job_id: str = "j0") -> State:
         return (await get(self.ledger, job_id)).state
 
     async def send(self, number: int = 0, at: float = NOW) -> None:
         """The job's POST is under way."""
         record = await get(self.ledger, f"j{number}")
-        assert await self.ledger.begin_submit(record, at, at + HOUR_S)
+        server_at = self.governor.server.latest(at)
+        assert await self.ledger.begin_submit(record, at, at + HOUR_S, server_at)
 
     async def doubt(self, number: int = 0, at: float = NOW) -> None:
         """The job's POST got no answer."""
         await self.send(number, at)
         record = await get(self.ledger, f"j{number}")
-        assert await self.ledger.doubt(record, Event(at, detail="no answer"))
+        ended = self.governor.server.latest(at)
+        no_answer = Event(at, detail="no answer")
+        assert await self.ledger.doubt(record, no_answer, Span(record.server_at, ended))
 
     async def own(self, request_id: str, number: int, at: float, *, shown: bool = True) -> None:
         """A job of ours that was accepted, and whether the history shows it."""
@@ -154,6 +165,7 @@ async def night(tmp_path: Path) -> AsyncIterator[Night]:
         governor = StillGovernor()
         governor.time = NOW + TIMEOUT_S
         history = History(now=governor.now)
+        governor.server.hear(NOW, NOW, 0.0)
         bare = Night(ledger, history, governor, None)  # type: ignore[arg-type]
         yield bare.under()
 
@@ -175,6 +187,7 @@ async def test_a_request_in_the_history_is_adopted_within_its_hour(night: Night)
 
 async def test_the_hour_runs_by_our_own_clock(night: Night) -> None:
     night.history.skew_s = 1000.0
+    night.governor.server.hear(NOW + 1000, NOW, 0.0)
     await night.doubt()
     night.history.add("r-9", NOW + 1002)
     assert await night.look() == {"j0": State.SUBMITTED}
@@ -308,7 +321,7 @@ async def test_after_the_time_of_grace_later_requests_are_evidence(night: Night)
     await night.own("r-1", 1, NOW + 200)
     (resolved,) = await night.look_on(GRACE_ENDS + 60)
     assert resolved.result.state is State.PENDING
-    assert night.governor.time == pytest.approx(GRACE_ENDS, abs=1)
+    assert night.governor.time == pytest.approx(GRACE_ENDS, abs=2)
     assert await night.state() is State.PENDING
     assert await column(night.ledger, "requeues") == 1
     (*_, last) = await attempts(night.ledger, resolved.record.key)
@@ -407,17 +420,92 @@ async def test_a_clock_that_was_set_meanwhile_sends_nothing_again(night: Night) 
     assert await night.state() is State.IN_DOUBT
 
 
-async def test_a_job_that_was_sent_in_the_future_is_neither_waited_for_nor_sent_again(
+# Clocks that are set
+
+
+JUMPS_S = [
+    pytest.param(jump_s, id=f"{jump_s:+.0f} s") for jump_s in (-86400.0, -290.0, 290.0, 7200.0)
+]
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+async def test_however_our_clock_is_set_the_time_of_grace_is_the_servers(
+    night: Night, jump_s: float
+) -> None:
+    await night.doubt()
+    await night.own("r-1", 1, NOW + 200)
+    night.set_clock(jump_s)
+    assert await night.look_on(GRACE_ENDS + jump_s - 5) == []
+    (resolved,) = await night.look_on(GRACE_ENDS + jump_s + 60)
+    assert resolved.result.state is State.PENDING
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+async def test_however_our_clock_is_set_a_request_is_looked_for_when_it_was_sent(
+    night: Night, jump_s: float
+) -> None:
+    await night.doubt()
+    night.history.add("long ago", NOW - 3000)
+    night.history.add("r-9", NOW + 2)
+    night.set_clock(jump_s)
+    assert await night.look(NOW + jump_s + 120) == {"j0": State.SUBMITTED}
+    found = await get(night.ledger)
+    assert found.request_id == "r-9"
+    assert found.deadline == pytest.approx(NOW + 2 + jump_s + HOUR_S, abs=2)
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+async def test_what_was_sent_at_a_time_that_the_server_never_told_is_not_sent_again(
+    night: Night, jump_s: float
+) -> None:
+    await night.doubt()
+    await sql(night.ledger, "UPDATE jobs SET server_at = NULL, server_until = NULL")
+    await night.own("r-1", 1, NOW + 200)
+    night.set_clock(jump_s)
+    assert await night.look_on(GRACE_ENDS + jump_s + HOUR_S) == []
+    assert not night.reconciler.holds_up
+    assert await night.state() is State.IN_DOUBT
+    held = [each for each in await attempts(night.ledger, 1) if each.action == "held"]
+    assert [each.detail for each in held] == ["nothing tells when it was sent by the API's clock"]
+
+
+async def test_what_was_sent_before_the_server_told_its_time_is_dated_when_it_does(
     night: Night,
 ) -> None:
-    # Our clock was two hours fast, and was set back before this run.
-    await night.doubt(0, NOW + 7200)
-    night.history.add("r-0", NOW)
     await night.look()
-    assert not night.reconciler.holds_up
-    await night.own("r-1", 1, NOW + 7200 + 200)
-    assert await night.look_on(NOW + 5 * HOUR_S) == []
-    assert await night.state() is State.IN_DOUBT
+    await night.doubt()
+    await sql(night.ledger, "UPDATE jobs SET server_at = NULL, server_until = NULL")
+    await night.look()
+    assert await column(night.ledger, "server_at") == pytest.approx(NOW, abs=2)
+    await night.own("r-1", 1, NOW + 200)
+    (resolved,) = await night.look_on(GRACE_ENDS + 120)
+    assert resolved.result.state is State.PENDING
+
+
+async def test_a_post_that_took_as_long_as_the_computer_slept_is_waited_for_from_its_end(
+    night: Night,
+) -> None:
+    slept_s = 8 * HOUR_S
+    await night.send()
+    record = await get(night.ledger)
+    span = Span(NOW, NOW + slept_s)
+    await night.ledger.doubt(record, Event(NOW + slept_s, detail="no answer"), span)
+    await night.own("r-1", 1, NOW + slept_s + 200)
+    assert await night.look(NOW + slept_s + WAIT_S - 5) == {}
+    night.history.add("r-9", NOW + slept_s - 1)
+    (resolved,) = await night.look_on(NOW + slept_s + WAIT_S + 5)
+    assert resolved.result.state is State.SUBMITTED
+
+
+async def test_without_the_servers_time_nothing_is_taken_for_absent(night: Night) -> None:
+    night.governor.server = ServerTime()
+    night.history.skew_s = None
+    await night.look()
+    await night.doubt()
+    await night.own("r-1", 1, NOW + 200)
+    assert await night.look_on(GRACE_ENDS + HOUR_S) == []
+    night.history.add("r-9", NOW + 2)
+    assert await night.look(GRACE_ENDS + 2 * HOUR_S) != {}
 
 
 # A history that cannot be used
@@ -772,7 +860,7 @@ async def test_that_a_run_died_at_a_job_does_not_use_up_the_one_time_it_is_sent_
     await night.own("r-1", 1, NOW + 200)
     await night.send(0, NOW)
     await night.ledger.doubt_interrupted(NOW + 1)
-    (died,) = await night.look_on(GRACE_ENDS + 60)
+    (died,) = await night.look_on(GRACE_ENDS + 120)
     assert died.result.state is State.PENDING
 
     await night.doubt(0, NOW + 1000)

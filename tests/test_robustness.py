@@ -250,7 +250,7 @@ def offset(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return ahead
 
 
-@pytest.mark.parametrize("jump_s", [-7200.0, 1.5])
+@pytest.mark.parametrize("jump_s", [-7200.0, 1.5, 290.0, 86400.0])
 def test_a_clock_that_jumps_during_a_run_loses_nothing(
     desk: Desk, serve: Callable[..., Service], offset: list[float], jump_s: float
 ) -> None:

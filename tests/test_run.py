@@ -49,7 +49,10 @@ def test_a_run_saves_a_whole_picture_for_every_job(desk: Desk, done: Service) ->
 
 def test_every_request_to_the_api_carries_the_key_and_no_other(desk: Desk, done: Service) -> None:
     seen = list(done.sandbox.requests)
-    assert {r.route for r in seen} == {"submit", "status", "result", "media"}
+    # The balance is asked for once: its answer tells the server's time before anything is sent.
+    assert {r.route for r in seen} == {"credits", "submit", "status", "result", "media"}
+    assert [r.route for r in seen].count("credits") == 1
+    assert seen[0].route == "credits"
     assert all(r.has_key == (r.route != "media") for r in seen)
     assert done.sandbox.key_leaks == []
 

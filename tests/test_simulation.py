@@ -88,6 +88,10 @@ def test_all_kinds_of_trouble_are_drawn():
     nights = [draw(seed) for seed in range(NIGHTS)]
     kinds = {life.death.kind for weather in nights for life in weather.lives}
     assert kinds == {"none", "step", "commit", "point", "drain", "stop"}
+    lives = [life for weather in nights for life in weather.lives]
+    for trouble in ("set_s", "jumps", "sleeps"):
+        assert any(getattr(life, trouble) for life in lives), trouble
+    assert {True, False} == {weather.dated for weather in nights if weather.jumps}
     outages = {outage.kind for weather in nights for outage in weather.wire.outages}
     assert outages == {"refuse", "silence", "502", "503"}
     for trouble in ("lost", "never_left", "refused", "gateway", "garbage", "not_found", "rpm"):
@@ -103,6 +107,21 @@ def test_all_kinds_of_trouble_are_drawn():
         "same_host",
     ):
         assert any(getattr(weather.history, trouble) for weather in nights), trouble
+
+
+async def _sleep_a_minute(loop: VirtualLoop, found: list[float]) -> None:
+    import asyncio
+
+    await asyncio.sleep(60.0)
+    found += [loop.time(), loop.now]
+
+
+def test_while_the_computer_sleeps_time_passes_and_no_timer_fires():
+    found: list[float] = []
+    loop = VirtualLoop(5.0, sleeps=((10.0, 3600.0),))
+    loop.live(_sleep_a_minute(loop, found))
+    loop.bury()
+    assert found == [pytest.approx(65.0), pytest.approx(3665.0)]
 
 
 async def _nothing_comes() -> None:

@@ -92,6 +92,45 @@ async def test_the_request_id_is_on_disk_after_it(desk: Desk):
     assert (await last_attempt(desk)).request_id == "r-1"
 
 
+async def test_the_servers_time_is_on_disk_with_the_intent(desk: Desk):
+    desk.governor.server.hear(NOW + 900, NOW, 0.0)
+
+    async def look() -> Answer:
+        async with await Ledger.open(desk.path) as other:
+            record = await get(other)
+        assert record.server_at == pytest.approx(NOW + 900, abs=1)
+        return ACCEPTED
+
+    await desk.submit(look)
+
+
+async def test_an_answer_tells_the_time_of_an_intent_that_lacks_it(desk: Desk):
+    await desk.submit(answer(200, ACCEPTED.body, server_time=NOW + 900))
+    assert await column(desk.ledger, "server_at") == pytest.approx(NOW + 900, abs=1)
+
+
+async def test_a_doubt_is_kept_with_the_servers_time_at_its_end(desk: Desk):
+    desk.governor.server.hear(NOW + 900, NOW, 0.0)
+
+    async def sleep() -> Answer:
+        desk.governor.time += 8 * HOUR_S
+        return no_answer()
+
+    await desk.submit(sleep)
+    record = await get(desk.ledger)
+    assert record.server_at == pytest.approx(NOW + 900, abs=1)
+    assert record.server_until == pytest.approx(NOW + 900 + 8 * HOUR_S, abs=1)
+
+
+async def test_the_hour_of_a_post_that_was_slept_through_begins_at_its_end(desk: Desk):
+    async def sleep() -> Answer:
+        desk.governor.time += 8 * HOUR_S
+        return ACCEPTED
+
+    await desk.submit(sleep)
+    assert await column(desk.ledger, "deadline") == NOW + 9 * HOUR_S
+
+
 async def test_without_an_intent_on_disk_nothing_is_sent(desk: Desk):
     trigger = (
         "CREATE TEMP TRIGGER full BEFORE UPDATE ON main.jobs BEGIN SELECT RAISE(ABORT, 'no'); END"

@@ -11,7 +11,7 @@ from runner.events import Answered, Held
 from runner.events import Call as CallOf
 from runner.governor import Urgency
 from runner.job import Answer
-from runner.treasurer import LONGEST_LOOK_S, Treasurer, balance_of
+from runner.treasurer import LONGEST_LOOK_S, UNTOLD_LIMIT, Treasurer, balance_of
 
 
 class Waiting(StillGovernor):
@@ -95,6 +95,12 @@ async def test_it_waits_until_there_is_a_balance() -> None:
     assert len(governor.slept) == 5
     assert governor.slept == sorted(governor.slept)
     assert governor.slept[0] == 10.0
+
+
+async def test_where_the_balance_is_never_told_a_submit_is_to_tell() -> None:
+    at, governor = treasurer(*[answer(200, {"plan": "team"})] * 9)
+    await at.wait_for_credits()
+    assert len(governor.slept) == UNTOLD_LIMIT
 
 
 async def test_it_looks_at_least_every_quarter_of_an_hour() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import anyio
 
 from runner.api import Access, Api
 from runner.assembly.session import SANDBOX_KEY, Workplace
+from runner.clock import Clock
 from runner.downloader import MEDIA_RETENTION_S, Downloader
 from runner.engine import Bounds, Engine, Steps, recall
 from runner.errors import LedgerError
@@ -62,9 +62,9 @@ async def work(
         api = await stack.enter_async_context(Api(access))
         fetcher = await stack.enter_async_context(Fetcher(access.base_url))
         rng, run = Random(), settings.run
-        learned = await recall(ledger)
+        learned, clock = await recall(ledger), Clock()
         rpm = settings.api.rpm or (SIMULATED_RPM if at.simulated else None)
-        governor = Governor(Pace(rpm, learned.pace, time.time()), rng, see)
+        governor = Governor(Pace(rpm, learned.pace, clock.now()), rng, see, clock)
         schedule = PollSchedule(governor.rpm, learned.latencies)
         rules = SubmitRules(settings.run.submit_attempts, settings.run.retention_s)
         inputs = Inputs(ledger, api, governor, _input_rules(at, access), rng, see)
@@ -76,11 +76,13 @@ async def work(
             Poller(ledger, api, governor, rng, see, Route(settings.api.poll), schedule),
             Downloader(ledger, fetcher, governor, at.output, see, embed=settings.output.embed),
             Inventory(ledger, governor, at.output),
-            Reconciler(ledger, api, _history_governor(access, governor, at, see), doubt, see),
+            Reconciler(
+                ledger, api, _history_governor(access, governor, at, see, clock), doubt, see
+            ),
             Treasurer(api, governor, see),
         )
         bounds = Bounds(run.download_attempts, run.drain_s, task.wait_for_credits)
-        gate = await _gate(ledger, at, task.limit)
+        gate = await _gate(ledger, at, task.limit, clock.now())
         engine = Engine(ledger, governor, steps, gate, bounds, task.manifests, see)
         await engine.recover()
         take_control(engine)
@@ -138,19 +140,21 @@ def _input_rules(at: Workplace, access: Access) -> InputRules:
     )
 
 
-async def _gate(ledger: Ledger, at: Workplace, limit: int | None) -> Gate:
+async def _gate(ledger: Ledger, at: Workplace, limit: int | None, now: float) -> Gate:
     """What is let in: as many as can be collected in time, and as much as may be spent."""
     run, rpm = at.settings.run, at.settings.api.rpm
     history = await model_history(ledger)
     # Reserved at the highest cost that was seen: an average would let a budget be overrun.
     highest = {model: found.highest_cost for model, found in history.items()}
     known = {model: cost for model, cost in highest.items() if cost is not None}
-    admission = Admission(run.concurrency, rpm, run.retention_s, time.time())
+    admission = Admission(run.concurrency, rpm, run.retention_s, now)
     return Gate(admission, Budget(run.budget, {**run.prices, **known}), Breaker(run.breaker), limit)
 
 
-def _history_governor(access: Access, governor: Governor, at: Workplace, see: Observer) -> Governor:
+def _history_governor(
+    access: Access, governor: Governor, at: Workplace, see: Observer, clock: Clock
+) -> Governor:
     """The history's own budget, unless it is on the API's own host."""
     if access.history_url == access.base_url:
         return governor
-    return Governor(Pace(at.settings.api.rpm), Random(), see)
+    return Governor(Pace(at.settings.api.rpm), Random(), see, clock)

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from runner.downloader import Downloader
 from runner.engine.asking import LONGEST_WAIT_S, Asking
+from runner.engine.beginning import Beginning
 from runner.engine.credit import Credit
 from runner.engine.fetching import Fetching
 from runner.engine.memory import Memory
@@ -27,7 +28,7 @@ from runner.gate import Gate
 from runner.governor import Bell, Governor, Urgency
 from runner.inventory import Inventory
 from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
-from runner.ledger import Event, Ledger, Record
+from runner.ledger import Ledger, Record
 from runner.poller import Poller
 from runner.reconciler import Reconciler, Resolved
 from runner.submitter import Submitter
@@ -35,8 +36,6 @@ from runner.treasurer import Treasurer
 
 # A host that was never reached since the run began is more likely misspelt than down.
 GIVE_UP_AFTER_S = 120.0
-# How long after a job's hour even a slow clock says that it is over.
-SURELY_OVER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,7 @@ class Engine:
         )
         self._ending = Ending()
         self._draining = self._halted = False
+        self._beginning = Beginning(ledger, governor, steps.treasurer, steps.poller, observer)
         self._taking_inventory = True
         self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
@@ -101,16 +101,7 @@ class Engine:
     async def recover(self) -> int:
         """What a dead run left behind enters again by the same doors. Returns how many are in doubt."""
         doubtful = await self._ledger.doubt_interrupted(self._governor.now())
-        now = self._governor.now()
-        for record in await self._ledger.submitted():
-            if record.deadline is not None and now > record.deadline + SURELY_OVER_S:
-                # A poll would only say 404: the history is asked instead.
-                why = "its hour passed while no run was under way"
-                await self._ledger.end(record, State.EXPIRED, Event(now, detail=why))
-                continue
-            self._steps.poller.watch(record)
-            self._gate.inherit(record)
-        for record in await self._ledger.in_doubt():
+        for record in [*await self._ledger.submitted(), *await self._ledger.in_doubt()]:
             self._gate.inherit(record)
         await self._count_pending()
         return doubtful
@@ -123,11 +114,9 @@ class Engine:
                     for governor in {self._governor, self._steps.reconciler.governor}:
                         group.start_soon(governor.run)
                     group.start_soon(self._memory.run)
-                    group.start_soon(self._reconcile_loop)
                     group.start_soon(self._credit.run, self._ring)
                     group.start_soon(self._take_inventory)
-                    group.start_soon(self._submit_loop, group)
-                    group.start_soon(self._asking.run, group)
+                    group.start_soon(self._begin, group)
                     group.start_soon(self._fetching.run, group, self._end_bell.ring)
                     while not self._settled():
                         await self._end_bell.wait()
@@ -136,6 +125,15 @@ class Engine:
             raise first_error(errors) from errors
         await self._memory.keep()
         return self._ending
+
+    async def _begin(self, group: TaskGroup) -> None:
+        """What depends on the server's time begins when it was heard."""
+        await self._beginning.hear(self.is_draining)
+        for record in await self._beginning.take_over():
+            self._moved(record, State.SUBMITTED, StepResult(State.EXPIRED))
+        group.start_soon(self._reconcile_loop)
+        group.start_soon(self._submit_loop, group)
+        group.start_soon(self._asking.run, group)
 
     def drain(self, reason: str) -> None:
         """No new submits; what is in flight is finished, for as long as the bounds allow."""

@@ -1,6 +1,6 @@
 """The ledger: every job's state and history in one SQLite file."""
 
-from runner.ledger.ledger import Event, Ledger
+from runner.ledger.ledger import Event, Ledger, Span
 from runner.ledger.lock import LedgerLock
 from runner.ledger.planning import Comparison, Group, Planning, Source, find_manifest
 from runner.ledger.records import Counts, Listed, Record, Recorded
@@ -17,5 +17,6 @@ __all__ = [
     "Record",
     "Recorded",
     "Source",
+    "Span",
     "find_manifest",
 ]

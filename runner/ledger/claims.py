@@ -57,9 +57,12 @@ class Claims:
         """Jobs whose POST may have been accepted."""
         return [work_record(row) for row in await self._rows(queries.IN_DOUBT, {})]
 
-    async def recoverable(self, since: float) -> list[Record]:
-        """Expired jobs with an id, submitted after `since` and never completed."""
-        rows = await self._rows(queries.RECOVERABLE, {"since": since})
+    async def recoverable(self, since: float, leeway_s: float) -> list[Record]:
+        """Expired jobs with an id, submitted after `since` and never completed.
+
+        Where only our own clock tells when, it may have been wrong by `leeway_s`.
+        """
+        rows = await self._rows(queries.RECOVERABLE, {"since": since, "leeway_s": leeway_s})
         return [work_record(row) for row in rows]
 
     async def submitting_bodies(self) -> set[tuple[str, str]]:
@@ -82,7 +85,10 @@ class Claims:
     async def witnesses(
         self, model: str, at: float, since: float, until: float, limit: int = 20
     ) -> list[str]:
-        """Ids of a model's own requests sent from `since` to `until`, the nearest to `at` first."""
+        """Ids of a model's own requests sent from `since` to `until`, the nearest to `at` first.
+
+        All times are the server's.
+        """
         values = {"model": model, "at": at, "since": since, "until": until, "limit": limit}
         return [row[0] for row in await self._rows(queries.WITNESSES, values)]
 

@@ -46,6 +46,21 @@ class Event:
         return cls(at, answer.status, detail or answer.text or None)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The server's times between which a POST may have been accepted; None where they are not known."""
+
+    since: float | None
+    until: float | None
+
+    def values(self) -> dict[str, float | None]:
+        """As the ledger's statements name them."""
+        return {"server_at": self.since, "server_until": self.until}
+
+
+UNKNOWN = Span(None, None)
+
+
 class Ledger(Claims):
     """A ledger that is open; made by `Ledger.open`, ended by `close` or `async with`."""
 
@@ -75,17 +90,23 @@ class Ledger(Claims):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def begin_submit(self, record: Record, now: float, deadline: float) -> bool:
-        """The intent to send a job, on disk before its POST; `deadline` is when the API forgets it."""
-        statement = (queries.BEGIN_SUBMIT, {"job": record.key, "at": now, "deadline": deadline})
+    async def begin_submit(
+        self, record: Record, now: float, deadline: float, server_at: float | None = None
+    ) -> bool:
+        """The intent to send a job, on disk before its POST; `deadline` is when the API forgets it.
+
+        `server_at` is what `now` is by the server's clock, as far as it is known.
+        """
+        values = {"job": record.key, "at": now, "deadline": deadline, "server_at": server_at}
+        statement = (queries.BEGIN_SUBMIT, values)
         return await self._move(record, State.SUBMITTING, statement, Event(now))
 
-    async def accept(self, record: Record, request_id: str, event: Event) -> bool:
-        """The API took the job under this id."""
-        statement = (
-            queries.ACCEPT,
-            {"job": record.key, "request_id": request_id},
-        )
+    async def accept(
+        self, record: Record, request_id: str, event: Event, server_at: float | None = None
+    ) -> bool:
+        """The API took the job under this id. `server_at` counts where the intent lacks it."""
+        values = {"job": record.key, "request_id": request_id, "server_at": server_at}
+        statement = (queries.ACCEPT, {**values, "deadline": record.deadline})
         event = Event(event.at, event.status, event.detail, request_id)
         return await self._move(record, State.SUBMITTED, statement, event)
 
@@ -103,18 +124,38 @@ class Ledger(Claims):
         """The POST provably never left: as if the job had not been sent."""
         return await self._postpone(record, not_before, event, {"refused": 0, "unsent": 1})
 
-    async def doubt(self, record: Record, event: Event) -> bool:
-        """The POST may have been accepted: nothing is sent again unless somebody decides so."""
-        return await self.end(record, State.IN_DOUBT, event)
+    async def doubt(self, record: Record, event: Event, span: Span = UNKNOWN) -> bool:
+        """The POST may have been accepted: nothing is sent again unless somebody decides so.
+
+        `span`: the server's times between which it was.
+        """
+        values = {"job": record.key, "error": _short(event.detail), **span.values()}
+        return await self._move(record, State.IN_DOUBT, (queries.DOUBT, values), event)
+
+    async def date_doubt(self, record: Record, span: Span) -> bool:
+        """When the POST of a job in doubt may have been accepted, as it is known only now."""
+        values = {"job": record.key, **span.values()}
+        return await self._commits.commit(Write([(queries.DATE_DOUBT, values)]))
+
+    async def hold(self, record: Record, event: Event) -> bool:
+        """The history does not settle a doubt; `event.detail` is why."""
+        statement = (queries.HOLD, {"job": record.key, "error": _short(event.detail)})
+        return await self._commits.commit(Write([statement, _history(record.key, "held", event)]))
 
     async def find(
-        self, record: Record, submitted_at: float, deadline: float, event: Event
+        self,
+        record: Record,
+        submitted_at: float,
+        deadline: float,
+        event: Event,
+        server_at: float | None = None,
     ) -> bool:
         """The history says that a job in doubt was taken, as `event.request_id`."""
         values = {
             "request_id": event.request_id,
             "submitted_at": submitted_at,
             "deadline": deadline,
+            "server_at": server_at,
         }
         return await self._move(
             record, State.SUBMITTED, (queries.FIND, {"job": record.key, **values}), event
@@ -203,6 +244,14 @@ class Ledger(Claims):
                 return database.execute(queries.DOUBT_INTERRUPTED, values).rowcount
 
         return await self.call(work)
+
+    async def forget_put_off(self) -> None:
+        """Start of a run: what an earlier one put off may go at once, for its clock may have been another."""
+        await self._rows(queries.FORGET_PUT_OFF, {})
+
+    async def retime(self, ahead_s: float, tolerance_s: float) -> None:
+        """Tells the hours of what is in flight by the clock of now; the server's is `ahead_s` ahead of it."""
+        await self._rows(queries.RETIME, {"ahead_s": ahead_s, "tolerance_s": tolerance_s})
 
     async def stop_model(
         self, model: str, manifests: Sequence[int], reason: str, now: float

@@ -7,30 +7,47 @@ race, and nothing of what belongs to it is written.
 # The intent to send a job. Cost and error of an earlier attempt stay in its history.
 BEGIN_SUBMIT = """
 UPDATE jobs SET state = 'submitting', posts = posts + 1, submitted_at = :at, deadline = :deadline,
-  request_id = NULL, error = NULL
+  server_at = :server_at, server_until = NULL, request_id = NULL, error = NULL
 WHERE job_key = :job AND state = 'pending'"""
 
 # The API took the job.
 ACCEPT = """
-UPDATE jobs SET state = 'submitted', request_id = :request_id, error = NULL
+UPDATE jobs SET state = 'submitted', request_id = :request_id, error = NULL,
+  deadline = coalesce(:deadline, deadline), server_at = coalesce(server_at, :server_at)
 WHERE job_key = :job AND state = 'submitting'"""
+
+# No answer came: by `server_until` the API had taken the job, if it ever did.
+DOUBT = """
+UPDATE jobs SET state = 'in_doubt', error = :error, server_at = coalesce(server_at, :server_at),
+  server_until = :server_until
+WHERE job_key = :job AND state = 'submitting'"""
+
+# The server's time was heard only after a job came into doubt.
+DATE_DOUBT = """
+UPDATE jobs SET server_at = :server_at, server_until = :server_until
+WHERE job_key = :job AND state = 'in_doubt'"""
+
+# Why the history does not settle a doubt; said again only where it is another reason.
+HOLD = """
+UPDATE jobs SET error = :error
+WHERE job_key = :job AND state = 'in_doubt' AND error IS NOT :error"""
 
 # The history says that a job in doubt was taken, and when: its hour runs from there.
 FIND = """
 UPDATE jobs SET state = 'submitted', request_id = :request_id, submitted_at = :submitted_at,
-  deadline = :deadline, error = NULL
+  deadline = :deadline, server_at = :server_at, server_until = NULL, error = NULL
 WHERE job_key = :job AND state = 'in_doubt'"""
 
 # The history shows that a job in doubt was never taken, or somebody chose to send it anyway.
 REQUEUE = """
 UPDATE jobs SET state = 'pending', not_before = 0, request_id = NULL, submitted_at = NULL, deadline = NULL,
-  error = NULL, requeues = requeues + 1
+  server_at = NULL, server_until = NULL, error = NULL, requeues = requeues + 1
 WHERE job_key = :job AND state = :before"""
 
 # The job was refused or never left: back to the queue. `posts` is set right where nothing was sent.
 POSTPONE = """
 UPDATE jobs SET state = 'pending', not_before = :not_before, refusals = refusals + :refused,
-  posts = posts - :unsent, submitted_at = NULL, deadline = NULL, error = :error
+  posts = posts - :unsent, submitted_at = NULL, deadline = NULL, server_at = NULL, error = :error
 WHERE job_key = :job AND state = 'submitting'"""
 
 # The job ends short of saved, or its fate is not known.
@@ -99,6 +116,16 @@ DOUBT_INTERRUPTED = """
 UPDATE jobs SET state = 'in_doubt', error = :detail, requeues = requeues - 1
 WHERE state = 'submitting'"""
 
+# Start of a run: our clock may have been set since a job in flight was sent. Its hour is told by the
+# clock of now.
+RETIME = """
+UPDATE jobs SET submitted_at = server_at - :ahead_s,
+  deadline = deadline + (server_at - :ahead_s - submitted_at)
+WHERE state = 'submitted' AND abs(server_at - :ahead_s - submitted_at) > :tolerance_s"""
+
+# And what was put off until a time of an earlier clock may go at once.
+FORGET_PUT_OFF = "UPDATE jobs SET not_before = 0 WHERE state = 'pending' AND not_before > 0"
+
 # A model is closed: none of its waiting jobs is sent.
 STOP_MODEL_HISTORY = """
 INSERT INTO attempts (job_key, at, action, detail)
@@ -115,12 +142,13 @@ SELECT job_key, :at, 'retry', 'was ' || state || coalesce(': ' || error, ''), re
 FROM jobs WHERE {condition}"""
 RETRY = """
 UPDATE jobs SET state = 'pending', not_before = 0, refusals = 0, requeues = 0, retries = retries + 1,
-  request_id = NULL, submitted_at = NULL, deadline = NULL, completed_at = NULL, error = NULL
+  request_id = NULL, submitted_at = NULL, deadline = NULL, server_at = NULL, server_until = NULL,
+  completed_at = NULL, error = NULL
 WHERE {condition}"""
 
 _WORK_COLUMNS = """
 j.job_key, j.id, m.name, j.model, j.params, j.output, j.state, j.posts, j.refusals, j.request_id,
-j.submitted_at, j.deadline, j.place, j.repeat, j.requeues, j.inputs, m.path"""
+j.submitted_at, j.deadline, j.place, j.repeat, j.requeues, j.server_at, j.server_until, j.inputs, m.path"""
 
 # The next jobs to send, in the order of their manifest.
 NEXT_PENDING = f"""
@@ -152,17 +180,17 @@ WHERE j.state = 'in_doubt' ORDER BY j.job_key"""
 RECOVERABLE = f"""
 SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key)
 WHERE j.state = 'expired' AND j.request_id IS NOT NULL AND j.completed_at IS NULL
-  AND j.submitted_at > :since
+  AND coalesce(j.server_at, j.submitted_at + :leeway_s) > :since
 ORDER BY j.submitted_at"""
 
 # What is being sent right now: its row may be in the history before its id is in the ledger.
 SUBMITTING_BODIES = "SELECT model, params FROM jobs WHERE state = 'submitting'"
 
-# Own requests around a time, which a history that can be relied on must show.
+# Own requests around a time of the server's, which a history that can be relied on must show.
 WITNESSES = """
 SELECT request_id FROM jobs WHERE request_id IS NOT NULL AND model = :model
-  AND submitted_at BETWEEN :since AND :until
-ORDER BY abs(submitted_at - :at) LIMIT :limit"""
+  AND server_at BETWEEN :since AND :until
+ORDER BY abs(server_at - :at) LIMIT :limit"""
 
 # Whether an id belongs to a job, now or by an earlier attempt.
 IS_KNOWN = """

@@ -17,6 +17,8 @@ class Record:
     """A job as a step works on it. `key` is the ledger's own; times are epoch seconds.
 
     `inputs`: where the files are that stand in `params` as `{"sha256": …}`, by their sha256.
+    `server_at` and `server_until` are times of the server's clock: between them, or within the time-out
+    of a POST, the API has accepted the job if it ever did. None where the server had not told its time.
     """
 
     key: int
@@ -34,6 +36,8 @@ class Record:
     index: int = 0
     repeat: int = 0
     requeues: int = 0
+    server_at: float | None = None
+    server_until: float | None = None
     inputs: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def accepted(self, request_id: str, submitted_at: float, deadline: float) -> Record:

@@ -132,7 +132,16 @@ CREATE INDEX files_by_received_hash ON files (coalesce(received_sha256, sha256))
 DROP INDEX files_by_hash;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS, _RECEIVED_HASH, COUNTERS)
+# When a job was sent by the server's clock, which our own says nothing of once it was set: `server_at` at
+# the intent, `server_until` when its POST had ended without an answer.
+_SERVER_TIME = """
+ALTER TABLE jobs ADD COLUMN server_at REAL;
+ALTER TABLE jobs ADD COLUMN server_until REAL;
+CREATE INDEX jobs_by_server_time ON jobs (server_at) WHERE request_id IS NOT NULL;
+CREATE INDEX jobs_put_off ON jobs (not_before) WHERE state = 'pending' AND not_before > 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _INPUTS, _RECEIVED_HASH, COUNTERS, _SERVER_TIME)
 VERSION = len(MIGRATIONS)
 
 

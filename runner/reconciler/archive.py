@@ -28,13 +28,16 @@ CALM_TRIES = 3
 
 @dataclass(slots=True)
 class View:
-    """The rows of one model since some time; `whole` when none can be missing."""
+    """The rows of one model since some time; `whole` when none can be missing.
+
+    `taken_at`: the server's time when the first page was asked for, or a little before.
+    """
 
     rows: list[Row] = field(default_factory=list)
     whole: bool = False
     usable: bool = False
-    skew_s: float = 0.0
     pages: int = 0
+    taken_at: float | None = None
 
     def has_passed(self, request_id: str) -> bool:
         """Whether the rows of a request have begun and ended here."""
@@ -63,13 +66,14 @@ class Archive:
         return True, _row_in(answer, request_id)
 
     async def view(self, model: str, since: float, until_passed: Collection[str] = ()) -> View:
-        """The model's rows since a local time, page by page, until none can be missing.
+        """The model's rows since a time of the server's, page by page, until none can be missing.
 
         With `until_passed` it ends when the rows of all these requests have passed. Pages that were
         read too far apart are read again: what came in between has moved rows from one to the other.
         """
         for _ in range(CALM_TRIES):
             began, view = self._governor.now(), await self._pages(model, since, until_passed)
+            view.taken_at = self._governor.server.earliest(began)
             if view.pages < 2 or self._governor.now() - began < CALM_S * view.pages:
                 break
         return view
@@ -88,14 +92,12 @@ class Archive:
                 return View()
             self.unusable = 0
             view.usable, view.pages = True, number
-            if answer.server_time is not None:
-                view.skew_s = answer.server_time - self._governor.now()
             fresh = [row for row in page if (row.request_id, row.url) not in seen]
             seen.update((row.request_id, row.url) for row in fresh)
             view.rows += fresh
             # The outputs of one request may stand on two pages, whatever the clocks say of their time.
             is_open = bool(view.rows) and view.rows[-1].request_id in until_passed
-            if not page or (reaches_back(page, since + view.skew_s) and not is_open):
+            if not page or (reaches_back(page, since) and not is_open):
                 view.whole = covers
                 return view
             # A server that does not turn the page shows the newest rows for ever, and never the older.
@@ -107,7 +109,8 @@ class Archive:
     def _dates(self, since: float) -> tuple[tuple[str, str], bool]:
         """The days to ask for, and whether they reach back as far as wanted."""
         day = timedelta(days=1)
-        today = datetime.fromtimestamp(self._governor.now(), UTC).date()
+        now = self._governor.now()
+        today = datetime.fromtimestamp(self._governor.server.latest(now) or now, UTC).date()
         # A day more on both sides, for the server's own idea of the date.
         wanted = datetime.fromtimestamp(since, UTC).date() - day
         first = max(wanted, today - LONGEST_SPAN_DAYS * day)
@@ -119,6 +122,8 @@ class Archive:
             await self._governor.turn(Urgency.ASIDE)
             answer = await request()
             self._observer(Answered(Call.HISTORY, answer.status, answer.seconds))
+            if answer.status is not None:
+                self._governor.reached(answer)
             if answer.status != 429:
                 break
             self._governor.rate_limited(answer)

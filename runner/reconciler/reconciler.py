@@ -6,9 +6,7 @@ after a time of grace, that there was none. Where it cannot tell, the job stays 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +14,11 @@ from runner.api import Api
 from runner.events import Observer
 from runner.governor import Governor
 from runner.job import State, StepResult
-from runner.ledger import Event, Ledger, Record
-from runner.policy.history import (
-    TOLERANCE_S,
-    Doubt,
-    Row,
-    match,
-    nothing_suspicious,
-)
-from runner.policy.verdict import Meaning, judge_failure
+from runner.ledger import Event, Ledger, Record, Span
+from runner.policy.history import Doubt, Row, match, nothing_suspicious
 from runner.reconciler.archive import Archive, View
+from runner.reconciler.expired import UNUSABLE_LIMIT, Expired
+from runner.reconciler.outcome import conclude
 from runner.reconciler.recognition import recognise
 from runner.reconciler.rules import DoubtRules, Resolved
 
@@ -33,7 +26,6 @@ FIRST_LOOK_S = 5.0
 LOOK_GROWTH = 3.0
 # Two empty answers this far apart count as one that can be relied on.
 APART_S = 30.0
-UNUSABLE_LIMIT = 3
 # A history that says "never accepted" so often of one job is not believed any more.
 REQUEUE_LIMIT = 1
 # And nobody who says `resubmit` means to pay without end.
@@ -42,22 +34,32 @@ RESUBMIT_LIMIT = 3
 LOOK_BACK_S = 600.0
 OLD_S = 86400.0
 WITNESS_LIFE_S = 30 * 86400.0
-FILE_LIFE_S = 7 * 86400.0
 
 
 @dataclass(slots=True)
 class _Case:
-    """A job in doubt as this run has followed it; `dated` when its time can be one of our clock."""
+    """A job in doubt as this run has followed it since `seen_at`; `own`: it was sent in this run."""
 
+    seen_at: float
+    own: bool
     next_look: float
-    dated: bool = True
     interval_s: float = FIRST_LOOK_S
     empty_at: float | None = None
     closed: bool = False
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """Whether a job without a request in the history is sent again, and why or why not."""
+
+    again: bool
+    why: str
+    paid_perhaps: bool = False
 
 
 class Reconciler:
-    """Owns `in_doubt` and `expired`."""
+    """Owns `in_doubt` and, through `Expired`, `expired`."""
 
     def __init__(
         self, ledger: Ledger, api: Api, governor: Governor, rules: DoubtRules, observer: Observer
@@ -66,64 +68,82 @@ class Reconciler:
         self._ledger = ledger
         self._archive = Archive(api, governor, observer)
         self._rules = rules
+        self._expired = Expired(ledger, self._archive, governor, rules)
         self._cases: dict[int, _Case] = {}
-        self._tried: set[int] = set()
-        self._ended_there: set[int] = set()
-        self._expired_look: float | None = None
-        self._expired_tries = 0
+        self._looked = False
 
     @property
     def holds_up(self) -> bool:
         """Whether another look, at its time, may settle something all by itself."""
         waiting = any(not case.closed for case in self._cases.values())
-        return waiting or self._expired_look is not None
+        return waiting or self._expired.next_look is not None
 
     @property
     def next_look(self) -> float | None:
         """When to look again, in epoch seconds; None when nothing is left to look for."""
         looks = [case.next_look for case in self._cases.values()]
-        looks += [] if self._expired_look is None else [self._expired_look]
+        looks += [] if self._expired.next_look is None else [self._expired.next_look]
         return min(looks, default=None)
 
     async def look(self) -> list[Resolved]:
         """One round over all that is in doubt or expired; returns what has moved."""
-        return await self._look_at_doubts() + await self._look_at_expired()
+        return await self._look_at_doubts() + await self._expired.look()
 
     async def _look_at_doubts(self) -> list[Resolved]:
         now = self.governor.now()
         records = await self._ledger.in_doubt() if self._rules.on_doubt != "hold" else []
-        self._cases = {r.key: self._cases.get(r.key) or self._new_case(r, now) for r in records}
-        due = [r for r in records if not self._is_waiting(r, now)]
+        # What is in doubt when a run begins was sent by an earlier one, whose clock is not known.
+        self._cases = {
+            r.key: self._cases.get(r.key) or _Case(now, self._looked, now) for r in records
+        }
+        self._looked = True
         groups: dict[tuple[str, bool], list[Record]] = defaultdict(list)
-        for record in due:
-            # Those held for days would have the recent ones wait for all pages since.
-            is_old = now - (record.submitted_at or 0.0) > OLD_S
-            groups[record.model, is_old].append(record)
+        for record in records:
+            if self._cases[record.key].next_look <= now:
+                # Those held for days would have the recent ones wait for all pages since.
+                is_old = self._server_now(now) - self._span(record)[0] > OLD_S
+                groups[record.model, is_old].append(record)
         resolved: list[Resolved] = []
         for (model, _), doubtful in groups.items():
             resolved += await self._settle(model, doubtful)
         return resolved
 
-    def _new_case(self, record: Record, now: float) -> _Case:
-        # What was sent in the future was sent by another clock than ours: who knows when.
-        return _Case(now, dated=(record.submitted_at or 0.0) <= now + TOLERANCE_S)
+    def _server_now(self, at: float) -> float:
+        """The server's time; our own where it is not known."""
+        known = self.governor.server.earliest(at)
+        return at if known is None else known
 
-    def _is_waiting(self, record: Record, now: float) -> bool:
-        case = self._cases[record.key]
-        return case.next_look > now
+    def _dated(self, record: Record) -> Span | None:
+        """Between which times of the server's clock the POST was accepted if ever; None: not known."""
+        since, until = record.server_at, record.server_until
+        case, server = self._cases[record.key], self.governor.server
+        if since is None and case.own and record.submitted_at is not None:
+            # Sent before anything was known of the server's time, by the clock of this very run.
+            since = server.latest(record.submitted_at)
+        if until is None:
+            # Its run died over it, nobody knows when: a computer may have slept in between.
+            until = server.latest(case.seen_at)
+        if since is None or until is None:
+            return None
+        return Span(since, max(since + self._rules.timeout_s, until))
+
+    def _span(self, record: Record) -> tuple[float, float]:
+        """The same, or what our own clock says: good enough to look by, and not to pay by."""
+        dated = self._dated(record)
+        if dated is not None and dated.since is not None and dated.until is not None:
+            return dated.since, dated.until
+        since = self._server_now(record.submitted_at or 0.0)
+        return since, since + self._rules.timeout_s
 
     async def _settle(self, model: str, records: list[Record]) -> list[Resolved]:
         sending = await self._ledger.submitting_bodies()
-        since = min(record.submitted_at or 0.0 for record in records)
-        view = await self._archive.view(model, since - LOOK_BACK_S)
+        view = await self._view(model, records)
         sending |= await self._ledger.submitting_bodies()
         known = await self._ledger.known_ids({row.request_id for row in view.rows})
         known_again = await recognise(self._ledger, records, view.rows, sending)
         view.rows = known_again.rows
         # A request of the same body that is just being sent has a row and no id yet: it is not ours to take.
-        doubts = {
-            r.key: self._doubt(r, known_again.bodies[r.key], view.skew_s) for r in known_again.clear
-        }
+        doubts = {r.key: self._doubt(r, known_again.bodies[r.key]) for r in known_again.clear}
         matching = match(list(doubts.values()), view.rows, known)
         known |= {row.request_id for row in matching.adopted.values()}
         resolved: list[Resolved] = []
@@ -133,63 +153,95 @@ class Reconciler:
                 resolved.append(Resolved(record, await self._adopt(record, row, view)))
                 continue
             doubt = doubts.get(record.key)
-            why = await self._why_absent(record, doubt, view, known, record.key in matching.absent)
-            if why:
-                event = Event(self.governor.now(), detail=why)
+            shown = record.key in matching.absent
+            judged = await self._judge(record, doubt, view, known, shown)
+            if judged.again:
+                event = Event(self.governor.now(), detail=judged.why)
                 await self._ledger.requeue(record, event)
-                resolved.append(Resolved(record, StepResult(State.PENDING, event.at, reason=why)))
-            else:
-                self._look_later(record, view.usable, busy=doubt is None)
+                result = StepResult(
+                    State.PENDING, event.at, reason=judged.why, paid_perhaps=judged.paid_perhaps
+                )
+                resolved.append(Resolved(record, result))
+                continue
+            self._look_later(record, view.usable, busy=doubt is None)
+            await self._keep(record, judged.why)
         return resolved
 
-    def _doubt(self, record: Record, body: Any, skew_s: float) -> Doubt:
-        since = (record.submitted_at or 0.0) + skew_s
-        return Doubt(record.key, record.model, body, since, since + self._rules.timeout_s)
+    async def _view(self, model: str, records: list[Record]) -> View:
+        """The rows since the first of these jobs was sent, by the server's clock if it tells."""
+        while True:
+            timed = self.governor.server.is_known
+            since = min(self._span(record)[0] for record in records)
+            view = await self._archive.view(model, since - LOOK_BACK_S)
+            if timed or not self.governor.server.is_known:
+                return view
 
-    async def _why_absent(
+    def _doubt(self, record: Record, body: Any) -> Doubt:
+        return Doubt(record.key, record.model, body, *self._span(record))
+
+    async def _judge(
         self, record: Record, doubt: Doubt | None, view: View, known: set[str], shown: bool
-    ) -> str:
-        """Why it is right to send the job again, or an empty text where it is not."""
+    ) -> _Judgement:
+        """Whether the history proves that a job without a request in it was never accepted."""
         if self._rules.on_doubt == "resubmit" and record.requeues < RESUBMIT_LIMIT:
-            return "sent again although it may have been accepted, as --on-doubt resubmit says"
-        now = self.governor.now()
-        if doubt is None or not view.whole or now < self._grace_ends(record):
-            return ""
-        if record.requeues >= REQUEUE_LIMIT or not self._cases[record.key].dated:
-            return ""
-        if not nothing_suspicious(doubt, view.rows, known) or not await self._is_reliable(
-            record, view, shown
-        ):
-            return ""
+            why = "sent again although it may have been accepted, as --on-doubt resubmit says"
+            return _Judgement(True, why, paid_perhaps=True)
+        if doubt is None:
+            return _Judgement(False, "a request like it is just being sent")
+        if (why_not := self._why_not(record, doubt, view, known)) is not None:
+            return _Judgement(False, why_not)
+        if not await self._is_reliable(doubt, view, shown):
+            return _Judgement(False, "the history does not show all requests that the API accepted")
         if shown:
-            return (
-                "the request history shows later requests and not this one: it was never accepted"
-            )
-        case = self._cases[record.key]
+            why = "the request history shows later requests and not this one: it was never accepted"
+            return _Judgement(True, why)
+        case, now = self._cases[record.key], self.governor.now()
         if case.empty_at is None:
             case.empty_at = now
         if now - case.empty_at < self._apart_s():
-            return ""
-        return "the request history did not show it, twice after the time of grace: it was never accepted"
+            return _Judgement(False, "the history must be found without it twice")
+        why = "the request history did not show it, twice after the time of grace: it was never accepted"
+        return _Judgement(True, why)
 
-    async def _is_reliable(self, record: Record, view: View, shown: bool) -> bool:
+    def _why_not(self, record: Record, doubt: Doubt, view: View, known: set[str]) -> str | None:
+        """Why this view of the history cannot prove that there was no request; None where it can."""
+        if not view.usable:
+            return "the request history cannot be used"
+        if self._dated(record) is None:
+            return "nothing tells when it was sent by the API's clock"
+        if record.requeues >= REQUEUE_LIMIT:
+            return "the history said once already that it was never accepted"
+        if not view.whole:
+            return "the history cannot be read back to the time when it was sent"
+        if not nothing_suspicious(doubt, view.rows, known):
+            return "the history shows a request that may be this one"
+        # How long it was waited is measured by the server's clock as well: ours says nothing of it.
+        if view.taken_at is None or view.taken_at < doubt.until + self._rules.wait_s:
+            return "its row may still come"
+        return None
+
+    async def _is_reliable(self, doubt: Doubt, view: View, shown: bool) -> bool:
         """Whether the history shows our own requests: all of that time, or the nearest of any.
 
         `shown`: it shows later requests, which may be of others.
         """
-        at = record.submitted_at or 0.0
-        until = self.governor.now() - self._rules.wait_s
-        witnesses = await self._ledger.witnesses(record.model, at, at - LOOK_BACK_S, until)
+        at, until = doubt.since, (view.taken_at or 0.0) - self._rules.wait_s
+        witnesses = await self._ledger.witnesses(doubt.model, at, at - LOOK_BACK_S, until)
         if witnesses:
             return {row.request_id for row in view.rows}.issuperset(witnesses)
         if shown:
             return True
         # A history that has never shown anything of ours proves nothing by showing nothing.
-        nearest = await self._ledger.witnesses(record.model, at, at - WITNESS_LIFE_S, until, 1)
+        nearest = await self._ledger.witnesses(doubt.model, at, at - WITNESS_LIFE_S, until, 1)
         return bool(nearest) and (await self._archive.row(nearest[0]))[1] is not None
 
     def _grace_ends(self, record: Record) -> float:
-        return (record.submitted_at or 0.0) + self._rules.timeout_s + self._rules.wait_s
+        """When, by our clock, the history must have the job's request if there is one."""
+        dated = self._dated(record)
+        ours = self.governor.server.ours(dated.until) if dated and dated.until else None
+        if ours is None:
+            ours = self._cases[record.key].seen_at + self._rules.timeout_s
+        return ours + self._rules.wait_s
 
     def _apart_s(self) -> float:
         return min(APART_S, self._rules.wait_s)
@@ -204,7 +256,7 @@ class Reconciler:
         elif busy:
             # Its like is being sent: that is over in a moment.
             case.next_look = now + FIRST_LOOK_S
-        elif now < grace_ends and case.dated:
+        elif now < grace_ends:
             case.next_look = min(now + case.interval_s, grace_ends + 0.1)
             case.interval_s *= LOOK_GROWTH
         elif case.empty_at is not None and now - case.empty_at < self._apart_s():
@@ -214,9 +266,20 @@ class Reconciler:
             case.closed = True
             case.next_look = now + max(self._rules.wait_s, FIRST_LOOK_S)
 
+    async def _keep(self, record: Record, why: str) -> None:
+        """Puts on record what is known of a job that stays in doubt, and why it does."""
+        case, dated = self._cases[record.key], self._dated(record)
+        if record.server_until is None and dated is not None:
+            await self._ledger.date_doubt(record, dated)
+        if case.closed and case.said != why:
+            case.said = why
+            await self._ledger.hold(record, Event(self.governor.now(), detail=why))
+
     async def _adopt(self, record: Record, row: Row, view: View) -> StepResult:
         now = self.governor.now()
-        submitted_at = (row.created or now) - view.skew_s
+        created = self._server_now(now) if row.created is None else row.created
+        ours = self.governor.server.ours(created)
+        submitted_at = created if ours is None else ours
         deadline = submitted_at + self._rules.retention_s
         detail = "the request history has it: it was accepted"
         rows = [each for each in view.rows if each.request_id == row.request_id]
@@ -226,104 +289,6 @@ class Reconciler:
         )
         if now < deadline or not ended:
             event = Event(now, detail=detail, request_id=row.request_id)
-            await self._ledger.find(record, submitted_at, deadline, event)
+            await self._ledger.find(record, submitted_at, deadline, event, row.created)
             return StepResult(State.SUBMITTED, reason=detail)
-        return await self._conclude(record, row, rows)
-
-    async def _look_at_expired(self) -> list[Resolved]:
-        now = self.governor.now()
-        if self._rules.on_expired == "hold" or now < (self._expired_look or now):
-            return []
-        self._expired_look = None
-        records = [
-            record
-            for record in await self._ledger.recoverable(now - FILE_LIFE_S)
-            if record.key not in self._tried
-        ]
-        resolved = await self._recover(records)
-        if left := [record for record in records if record.key not in self._tried]:
-            self._expired_tries += 1
-            if self._expired_tries < UNUSABLE_LIMIT:
-                self._expired_look = self.governor.now() + self._archive.patience_s()
-            else:
-                # What has ended there is not paid for anew because its list cannot be read tonight.
-                self._tried |= {each.key for each in left if each.key in self._ended_there}
-                untold = [each for each in left if each.key not in self._ended_there]
-                resolved += [found for each in untold for found in await self._not_told(each)]
-        else:
-            self._expired_tries = 0
-        return resolved
-
-    async def _recover(self, records: list[Record]) -> list[Resolved]:
-        """What the history tells of expired jobs; those it could not be asked about are not tried."""
-        resolved: list[Resolved] = []
-        ended: dict[str, list[tuple[Record, Row]]] = defaultdict(list)
-        for record in records:
-            answered, row = await self._archive.row(record.request_id or "")
-            if not answered:
-                # It would be the same for all others, and each may take as long as a time-out.
-                break
-            if row is not None and row.status in ("COMPLETED", "FAILED"):
-                ended[record.model].append((record, row))
-            else:
-                resolved += await self._not_told(record)
-        for model, found in ended.items():
-            resolved += await self._bring_back(model, found)
-        return resolved
-
-    async def _bring_back(self, model: str, found: list[tuple[Record, Row]]) -> list[Resolved]:
-        """Concludes ended requests. By id the history gives one row, its list one for each output."""
-        completed = [(record, row) for record, row in found if row.status == "COMPLETED"]
-        view = View(usable=True)
-        if completed:
-            since = min(record.submitted_at or 0.0 for record, _ in completed)
-            view = await self._archive.view(model, since, {row.request_id for _, row in completed})
-        resolved: list[Resolved] = []
-        for record, row in found:
-            rows = [each for each in view.rows if each.request_id == row.request_id] or [row]
-            # A list that broke off may lack some of its files; the last try takes what there is.
-            complete = view.whole or view.has_passed(row.request_id)
-            last_try = self._expired_tries + 1 >= UNUSABLE_LIMIT
-            if row.status == "COMPLETED" and not (view.usable and (complete or last_try)):
-                self._ended_there.add(record.key)
-                continue
-            if row.status == "COMPLETED" and not any(each.url for each in rows):
-                resolved += await self._not_told(record)
-                continue
-            self._tried.add(record.key)
-            resolved.append(Resolved(record, await self._conclude(record, row, rows)))
-        return resolved
-
-    async def _not_told(self, record: Record) -> list[Resolved]:
-        """The history does not bring an expired job back: it stays so, unless a rule says otherwise."""
-        self._tried.add(record.key)
-        if self._rules.on_expired != "resubmit":
-            return []
-        why = "sent again although it may have been paid for, as --on-expired resubmit says"
-        event = Event(self.governor.now(), detail=why)
-        await self._ledger.requeue(record, event)
-        return [Resolved(record, StepResult(State.PENDING, event.at, reason=why))]
-
-    async def _conclude(self, record: Record, row: Row, rows: Sequence[Row]) -> StepResult:
-        """The outcome of a job whose hour has passed, as the history tells it."""
-        now = self.governor.now()
-        if row.status == "FAILED":
-            reason = row.error or "the request history reports FAILED without a reason"
-            blocked = judge_failure(reason) is Meaning.BLOCKED
-            after = State.BLOCKED if blocked else State.FAILED
-            event = Event(now, detail=reason, request_id=row.request_id)
-            await self._ledger.end(record, after, event)
-            return StepResult(after, reason=reason)
-        urls = list(dict.fromkeys(each.url for each in rows if each.url))
-        body: dict[str, Any] = {
-            "status": "COMPLETED",
-            "request_id": row.request_id,
-            "output": urls[0] if len(urls) == 1 else urls,
-            "metrics": {"cost": row.cost},
-            "from": "request history",
-        }
-        event = Event(
-            now, detail="recovered through the request history", request_id=row.request_id
-        )
-        await self._ledger.complete(record, json.dumps(body), event, row.cost)
-        return StepResult(State.COMPLETED, cost=row.cost)
+        return await conclude(self._ledger, now, record, row, rows)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from runner.crash_points import POINTS
 
 from .weather import DAY_S, Death, History, Life, Model, Outage, Weather, Wire
+
+# What a server without a clock of its own could still tell of the end of its window.
+RELATIVE_FORMS = ("relative", "retry-after", "none")
 
 
 def draw(seed: int, rng: Random) -> Weather:
@@ -21,17 +25,20 @@ def draw(seed: int, rng: Random) -> Weather:
         _life(rng, sum(models[model].cost for _, model, _ in jobs))
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))
     )
+    if rng.random() < 0.5:
+        lives = tuple(upset(rng, life) for life in lives)
+    # Without the server's Date nobody could know how far apart the clocks are.
+    dated = rng.random() < 0.85
     return Weather(
         seed=seed,
         jobs=jobs,
         models=models,
-        wire=_wire(rng),
+        wire=_wire(rng, dated),
         history=_history(rng),
         lives=lives,
         doubt_wait_s=rng.choice((60.0, 120.0)),
         skew_s=skew_s,
-        # Without the server's Date nobody could know how far apart the clocks are.
-        dated=abs(skew_s) > 2.0 or rng.random() < 0.8,
+        dated=dated,
         credit=_some(rng, 0.1, lambda: rng.uniform(0.0, 0.3), None),
         refill_at=rng.uniform(100.0, 2000.0),
         closes=_some(rng, 0.07, lambda: (rng.choice(list(models)), rng.uniform(0.0, 120.0)), None),
@@ -75,7 +82,7 @@ def _jobs(rng: Random, models: list[str]) -> tuple[tuple[str, str, dict[str, Any
     return tuple(jobs)
 
 
-def _wire(rng: Random) -> Wire:
+def _wire(rng: Random, dated: bool) -> Wire:
     def share(of_nights: float, most: float) -> float:
         return float(_some(rng, of_nights, lambda: rng.uniform(0.02, most), 0.0))
 
@@ -100,7 +107,7 @@ def _wire(rng: Random) -> Wire:
         rpm=_some(rng, 0.35, lambda: rng.choice((10, 20, 60)), None),
         sliding=rng.random() < 0.5,
         gets_count=rng.random() < 0.7,
-        reset_form=rng.choice(("epoch", "ms", "iso", "http", "relative", "retry-after", "none")),
+        reset_form=rng.choice((*RELATIVE_FORMS, *(("epoch", "ms", "iso", "http") * dated))),
         outages=tuple(outages),
     )
 
@@ -165,6 +172,27 @@ def _life(rng: Random, price: float) -> Life:
             (),
         ),
         loses_files=rng.random() < 0.1,
+    )
+
+
+def upset(rng: Random, life: Life) -> Life:
+    """A life whose clock is set, before it and in it, and whose computer goes to sleep."""
+
+    def jump_s() -> float:
+        return rng.choice((-1, 1)) * rng.choice(
+            (rng.uniform(1, 30), rng.uniform(30, 290), 3600.0, DAY_S)
+        )
+
+    def whens(most: int) -> list[float]:
+        return [rng.expovariate(1 / 60) for _ in range(rng.randint(0, most))]
+
+    return replace(
+        life,
+        set_s=_some(rng, 0.5, jump_s, 0.0),
+        jumps=tuple((after_s, jump_s()) for after_s in whens(2)),
+        sleeps=tuple(
+            (after_s, rng.choice((20.0, 200.0, 1000.0, 30_000.0))) for after_s in whens(1)
+        ),
     )
 
 

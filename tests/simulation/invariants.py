@@ -10,8 +10,8 @@ from runner.ledger.records import compact
 from runner.policy.history import NEARBY_S
 from runner.reconciler import REQUEUE_LIMIT
 
-from .rows import Row, rows_of, true_time
-from .server import Request
+from .rows import Row, rows_of
+from .server import EPOCH, Request
 from .weather import RETENTION_S, TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -76,10 +76,11 @@ def _pace(lived: Lived) -> Iterator[str]:
 
 def _rest(lived: Lived) -> Iterator[str]:
     """A run that was told to end sends no more new jobs."""
-    death = lived.life.death
-    late = lived.began + death.at_s + lived.line.grace_s
+    if lived.signalled_at is None:
+        return
+    late = lived.signalled_at + lived.line.grace_s + sum(long_s for _, long_s in lived.life.sleeps)
     for sent in lived.line.sent:
-        if death.kind in ("drain", "stop") and sent.kind == "submit" and sent.at > late:
+        if sent.kind == "submit" and sent.at > late:
             yield f"a job was sent at {sent.at:.1f}, after the signal at {late:.1f}"
             break
 
@@ -122,9 +123,7 @@ def _purse(night: Night) -> Iterator[str]:
         if lived.life.limit is not None and len(sent) > lived.life.limit:
             yield f"life {number} had {len(sent)} accepted, with a limit of {lived.life.limit}"
         spent, budget = sum(request.cost for request in sent), lived.life.budget
-        # What may have been paid for a request that was sent again on demand is nowhere reserved.
-        told = "resubmit" in (lived.life.on_doubt, lived.life.on_expired)
-        if budget is not None and not told and spent > budget + 1e-6:
+        if budget is not None and spent > budget + 1e-6:
             yield f"life {number} spent ${spent:.2f}, with a budget of ${budget:.2f}"
 
 
@@ -151,9 +150,7 @@ def _unasked(night: Night, lived: Lived, rows: list[Row]) -> Iterator[str]:
         request = night.server.requests.get(row.request_id or "")
         if row.state != "expired" or request is None or request.outcome != "COMPLETED":
             continue
-        expired_at = max(
-            true_time(night, at) for at, action, *_ in row.attempts if action == "expired"
-        )
+        expired_at = max(at for at, action, *_ in row.attempts if action == "expired")
         is_in_this_life = lived.began < expired_at - DRIFT_S
         is_kept = night.server.keeps(request)
         if (
@@ -188,7 +185,9 @@ def _paid_once(night: Night, jobs: list[Row], accepted: list[Request]) -> Iterat
     known = set().union(*(row.ids for row in jobs))
     lost = [request.id for request in accepted if request.id not in known]
     doubtful = sum(row.state == "in_doubt" for row in jobs)
-    allowed = again + misled + (0 if history.tells else doubtful)
+    # Of a request that nobody knows the time of, a sound history proves nothing.
+    untold = sum(row.state == "in_doubt" and _is_untold(night, row) for row in jobs)
+    allowed = again + misled + (untold if history.tells else doubtful)
     if len(lost) > allowed:
         yield f"{names}: nobody knows of {', '.join(lost)}; {doubtful} in doubt"
     for row in jobs:
@@ -198,9 +197,9 @@ def _paid_once(night: Night, jobs: list[Row], accepted: list[Request]) -> Iterat
 
 def _is_provable(night: Night, row: Row) -> bool:
     """Whether the history, as it is, proves that a job in doubt was never accepted."""
-    if row.requeues >= REQUEUE_LIMIT:
+    if row.requeues >= REQUEUE_LIMIT or _is_untold(night, row):
         return False
-    sent = max(true_time(night, at) for at, action, *_ in row.attempts if action == "submitting")
+    sent = max(at for at, action, *_ in row.attempts if action == "submitting")
     of_model = [r for r in night.server.requests.values() if r.model == row.model]
     # Another one of the same body about that time might be this one, for all that the history tells.
     alike = any(
@@ -208,7 +207,15 @@ def _is_provable(night: Night, row: Row) -> bool:
         for r in of_model
         if r.stranger or r.id not in _known(night)
     )
-    return not alike and any(r.accepted_at > sent + TIMEOUT_S + DRIFT_S for r in of_model)
+    until = max(sent + TIMEOUT_S, (row.server_until or 0.0) - EPOCH)
+    return not alike and any(r.accepted_at > until + DRIFT_S for r in of_model)
+
+
+def _is_untold(night: Night, row: Row) -> bool:
+    """Whether a job was sent while nothing had answered, or by a server that dates no answer."""
+    wire = night.weather.wire
+    silent = wire.lost or wire.never_left or wire.outages or wire.rpm
+    return row.server_at is None and bool(silent or not night.weather.dated)
 
 
 def _known(night: Night) -> set[str]:
@@ -218,12 +225,11 @@ def _known(night: Night) -> set[str]:
 def _story(night: Night, row: Row) -> Iterator[str]:
     """Whatever was ever said of a job was true when it was said."""
     request: Request | None = None
-    for at, action, detail, request_id in row.attempts:
+    for now, action, detail, request_id in row.attempts:
         if request_id:
             request = night.server.requests.get(request_id)
         if action in ("submitting", "pending", "retry"):
             request = None
-        now = true_time(night, at)
         if request is None:
             continue
         says = f"{row.id} was said to be {action} at {now:.1f} ({detail}); the server has {request}"
@@ -250,12 +256,13 @@ def _is_needless(night: Night, row: Row, request: Request, now: float) -> bool:
     if wire.get_errors or wire.lost or wire.slow or wire.never_left or wire.outages or wire.rpm:
         return False
     known = min(
-        (true_time(night, at) for at, *_, id in row.attempts if id == request.id),  # noqa: A001
+        (at for at, *_, id in row.attempts if id == request.id),  # noqa: A001
         default=now,
     )
     over = request.accepted_at + RETENTION_S
     return any(
         lived.life.rpm is None
+        and not lived.life.sleeps
         and lived.life.death.kind in ("none", "step", "commit", "point")
         and max(lived.began, known) + DRIFT_S < max(request.done_at, lived.began) < over - AMPLE_S
         and now <= lived.ended + DRIFT_S

@@ -45,6 +45,36 @@ STEPS_WITH_POINTS = ("runner.submitter", "runner.poller", "runner.downloader")
 SIGNAL = "SIGTERM"
 
 
+class NightClock(Clock):
+    """Our clocks: the loop's time, a wall clock that may be wrong and set, and one that nobody sets."""
+
+    def __init__(
+        self, loop: VirtualLoop, ahead_s: float, jumps: tuple[tuple[float, float], ...]
+    ) -> None:
+        super().__init__()
+        self._loop = loop
+        self._began = loop.now
+        self._ahead_s = ahead_s
+        self._jumps = jumps
+
+    def wall(self) -> float:
+        """Our epoch time."""
+        return EPOCH + self._loop.now + self._ahead_s + self.jumped_s()
+
+    def monotonic(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
+    def steady(self) -> float:
+        """True time since some moment or other."""
+        return self._loop.now + 12345.0
+
+    def jumped_s(self) -> float:
+        """By how much it was set in this life so far."""
+        age_s = self._loop.now - self._began
+        return sum(by_s for after_s, by_s in self._jumps if after_s <= age_s)
+
+
 @dataclass(slots=True)
 class Lived:
     """What is known of a life when it is over. Times are true seconds."""
@@ -52,26 +82,15 @@ class Lived:
     life: Life
     began: float
     line: Line
+    clock: NightClock
     ended: float = 0.0
     killed: bool = False
     ending: Ending | None = None
     connection: LoopConnection | None = None
-
-
-class NightClock(Clock):
-    """Our clocks: the loop's time, and a wall clock that may be wrong."""
-
-    def __init__(self, loop: VirtualLoop, skew_s: float) -> None:
-        self._loop = loop
-        self._skew_s = skew_s
-
-    def wall(self) -> float:
-        """Our epoch time."""
-        return EPOCH + self._loop.time() + self._skew_s
-
-    def monotonic(self) -> float:
-        """The loop's time."""
-        return self._loop.time()
+    signalled_at: float | None = None
+    # By how much our clock is ahead in this life, and the last line of the ledger's history that is its.
+    ahead_s: float = 0.0
+    last_attempt: int | None = None
 
 
 async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
@@ -83,12 +102,12 @@ async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
     )
     lived.connection = connection
     ledger = open_ledger(connection)
-    clock = NightClock(loop, weather.skew_s + life.skew_s)
-    key = await _plan(ledger, weather, clock.wall())
-    await ledger.doubt_interrupted(clock.wall())
+    clock = lived.clock
+    key = await _plan(ledger, weather, clock.now())
+    await ledger.doubt_interrupted(clock.now())
     if life.retries:
         states = tuple(State(state) for state in life.retries)
-        await retry(ledger, Selection(states=states), clock.wall())
+        await retry(ledger, Selection(states=states), clock.now())
     governor = Governor(Pace(life.rpm), rng, night.see, clock)
     aside = governor
     if not weather.history.same_host:
@@ -112,7 +131,7 @@ async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
     )
     prices = {slug: model.cost for slug, model in weather.models.items()}
     gate = Gate(
-        Admission(life.concurrency, life.rpm, RETENTION_S, clock.wall()),
+        Admission(life.concurrency, life.rpm, RETENTION_S, clock.now()),
         Budget(life.budget, prices),
         Breaker(weather.breaker),
         life.limit,
@@ -122,8 +141,13 @@ async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
     await engine.recover()
     if life.death.kind in ("drain", "stop"):
         act = engine.drain if life.death.kind == "drain" else engine.stop
-        loop.call_later(life.death.at_s, act, SIGNAL)
+        loop.call_later(life.death.at_s, _signal, lived, loop, act)
     lived.ending = await engine.run()
+
+
+def _signal(lived: Lived, loop: VirtualLoop, act: Callable[[str], None]) -> None:
+    lived.signalled_at = loop.now
+    act(SIGNAL)
 
 
 class _Reach:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -97,7 +97,7 @@ class Line:
             raise Dead
         main = kind != "history" or self.server.weather.history.same_host
         self._witness(kind, main)
-        wire, calm, now = self.server.weather.wire, self.server.calm, self.loop.time()
+        wire, calm, now = self.server.weather.wire, self.server.calm, self.loop.now
         outage = None if calm or not main else self._outage(now)
         fates = self.rng.random(), self.rng.random(), self.rng.random()
         uplink_s, downlink_s = self.rng.uniform(0.005, 0.4), self.rng.uniform(0.005, 0.4)
@@ -119,14 +119,23 @@ class Line:
             uplink_s += self.rng.uniform(0.0, self.server.weather.history.slow_s)
         box: list[tuple[Answer, float]] = []
         # The server's own event: it arrives whether its sender still lives by then or not.
-        self.server.at(now + uplink_s, lambda: box.append((arrive(), self.server.reset_at)))
+        arrives_at = now + uplink_s
+        if (asleep_s := self.loop.asleep_s(arrives_at)) and self.rng.random() < 0.5:
+            # What had not left when the computer went to sleep leaves when it wakes.
+            arrives_at += asleep_s
+        self.server.at(arrives_at, lambda: box.append((arrive(), self.server.reset_at)))
         if not calm and fates[2] < wire.lost:
             self.lost += 1
             return await self._nothing(kind, self.rng.choice((uplink_s + 0.1, TIMEOUT_S)))
         if uplink_s + downlink_s > TIMEOUT_S:
             return await self._nothing(kind, TIMEOUT_S)
         await self._sleep(uplink_s + downlink_s)
+        seconds = self.loop.now - now
+        if seconds > TIMEOUT_S + 1.0 and self.rng.random() < 0.5:
+            self._log(kind, "the connection was lost in sleep")
+            return Answer(None, text="Connection reset by peer", fault=Fault.NO_ANSWER)
         answer, reset_at = box[0]
+        answer = replace(answer, seconds=seconds)
         self._log(kind, f"{answer.status} {answer.text[:80]}")
         if answer.status == 429:
             self._hold(reset_at)
@@ -141,7 +150,7 @@ class Line:
         await anyio.sleep(seconds)
         if self.dead:
             raise Dead
-        self.server.advance(self.loop.time())
+        self.server.advance(self.loop.now)
 
     def _outage(self, now: float) -> str | None:
         for outage in self.server.weather.wire.outages:
@@ -150,24 +159,25 @@ class Line:
         return None
 
     def _witness(self, kind: str, main: bool) -> None:
-        now = self.loop.time()
+        now = self.loop.now
         self.sent.append(Sent(now, kind, main))
         began, until = self.held
-        if main and began + self.grace_s < now < until:
+        # Awake, because a turn that was granted before a sleep is used after it.
+        if main and began + self.grace_s < self.loop.time() and now < until:
             self.overruns.append(f"{kind} left at {now:.1f}, held until {until:.1f}")
 
     def _hold(self, reset: float) -> None:
         """A 429 was read: what leaves before the time that it names is too early."""
-        now, form = self.loop.time(), self.server.weather.wire.reset_form
+        now, form = self.loop.now, self.server.weather.wire.reset_form
         # Times are told in whole seconds, and without the Date header in a clock that we do not know.
         slack_s = 1.0 if self.server.weather.dated else 8.0
         until = now + WINDOW_S if form == "none" else reset - slack_s
-        began = self.held[0] if self.held[1] > now else now
+        began = self.held[0] if self.held[1] > now else self.loop.time()
         if until > self.held[1]:
             self.held = (began, until)
 
     def _log(self, kind: str, text: str) -> None:
-        self.server.log(self.loop.time(), f"{kind}: {text}")
+        self.server.log(self.loop.now, f"{kind}: {text}")
 
 
 def _write(part: Path, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """An event loop whose time is virtual: where nothing is ready, it leaps to the next timer.
 
 It has no sockets and no threads, so what happens in a night follows from its seed alone. A life can be
-ended between any two of its steps, as SIGKILL would.
+ended between any two of its steps, as SIGKILL would. While the computer sleeps time passes and no timer
+fires; the loop's own clock stands still for as long, as the real one's does.
 """
 
 from __future__ import annotations
@@ -24,20 +25,45 @@ class Stuck(Exception):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Runs one life from `start` (virtual seconds); dies before its `dies_at_step`-th step."""
+    """Runs one life from `start` (virtual seconds); dies before its `dies_at_step`-th step.
 
-    def __init__(self, start: float, dies_at_step: int | None = None) -> None:
+    `sleeps`: when the computer goes to sleep, in seconds since the start, and for how long.
+    """
+
+    def __init__(
+        self,
+        start: float,
+        dies_at_step: int | None = None,
+        sleeps: tuple[tuple[float, float], ...] = (),
+    ) -> None:
         super().__init__()
         self._selector = _Leap(self)
-        self.now = start
-        self.ends = start + LONGEST_LIFE_S
+        self._awake = start
+        self._slept_s = 0.0
+        self._sleeps = sorted((start + after_s, long_s) for after_s, long_s in sleeps)
+        self.ends = start + LONGEST_LIFE_S + sum(long_s for _, long_s in sleeps)
         self.steps = 0
         self.dies_at_step = dies_at_step
         self._life: asyncio.Task[Any] | None = None
 
     def time(self) -> float:
-        """Virtual seconds since the night began."""
-        return self.now
+        """Virtual seconds since the night began, without those that were slept through."""
+        return self._awake
+
+    @property
+    def now(self) -> float:
+        """True time: virtual seconds since the night began."""
+        return self._awake + self._slept_s
+
+    def pass_time(self, seconds: float) -> None:
+        """Leaps forward by so many seconds awake, and through the sleeps that begin in them."""
+        self._awake += seconds
+        while self._sleeps and self._sleeps[0][0] <= self.now:
+            self._slept_s += self._sleeps.pop(0)[1]
+
+    def asleep_s(self, until: float) -> float:
+        """How long the computer is going to sleep before `until`."""
+        return sum(long_s for at, long_s in self._sleeps if at < until)
 
     def live(self, life: Coroutine[Any, Any, Any]) -> bool:
         """Runs a life to its end; False when it was killed. Raises what the life raises, or Stuck."""
@@ -101,7 +127,7 @@ class _Leap:
     def select(self, timeout: float | None) -> list[Any]:
         if timeout is None:
             raise Stuck("nothing is under way and no timer is set")
-        self._loop.now += timeout
+        self._loop.pass_time(timeout)
         if self._loop.now > self._loop.ends:
             raise Stuck(f"the life goes on after {LONGEST_LIFE_S / 3600:.0f} hours")
         return []

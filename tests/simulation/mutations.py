@@ -12,21 +12,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+from runner.clock import Clock, ServerTime
 from runner.engine import Engine
+from runner.engine.beginning import SURELY_OVER_S, Beginning
 from runner.engine.queues import Downloads, Pending
 from runner.engine.stopped import StoppedModels
 from runner.governor import Governor
 from runner.job import Answer, StepResult
-from runner.ledger import Ledger, Record, queries
+from runner.ledger import Ledger, Record, Span, queries
 from runner.ledger.connection import GroupCommit, Write
 from runner.policy.history import Doubt, Row
 from runner.policy.polling import PollSchedule
 from runner.policy.verdict import Meaning, Verdict, judge_submit
 from runner.reconciler import Reconciler
 from runner.reconciler.archive import Archive
+from runner.reconciler.expired import Expired
 from runner.submitter import Submitter
 
-from .life import SIGNAL
+from .life import SIGNAL, NightClock
 from .night import Told, play
 from .weather import RETENTION_S
 
@@ -127,6 +130,8 @@ def _again_without_deadline(self: Any, key: int, flight: Any, now: float, wait_s
 
 
 _real_again = PollSchedule._again
+_real_why_not = Reconciler._why_not
+_real_dated = Reconciler._dated
 _real_view = Archive.view
 _real_ask = Archive._ask
 
@@ -147,9 +152,60 @@ def _timeless(row: Row, doubt: Doubt) -> bool:
     return row.created is not None
 
 
-def _skewed(self: Any, record: Record, skew_s: float) -> Doubt:
+def _skewed(self: Any, record: Record) -> tuple[float, float]:
     since = record.submitted_at or 0.0
-    return Doubt(record.key, record.model, record.params, since, since + self._rules.timeout_s)
+    return since, since + self._rules.timeout_s
+
+
+def _undated(self: Any, record: Record) -> tuple[float, float]:
+    """Our own clock's word for the time of the intent, with the difference of now."""
+    since = self._server_now(record.submitted_at or 0.0)
+    return since, since + self._rules.timeout_s
+
+
+def _by_our_clock(self: Any, record: Record, doubt: Doubt, view: Any, known: set[str]) -> Any:
+    """Grace from when we sent it until now, both by our own clock."""
+    sent_at = record.submitted_at or 0.0
+    if self.governor.now() < sent_at + self._rules.timeout_s + self._rules.wait_s:
+        return "its row may still come"
+    return _without_grace(self, record, doubt, view, known)
+
+
+def _without_grace(self: Any, record: Record, doubt: Doubt, view: Any, known: set[str]) -> Any:
+    taken_at, view.taken_at = view.taken_at, float("inf")
+    why = _real_why_not(self, record, doubt, view, known)
+    view.taken_at = taken_at
+    return why
+
+
+def _guessed(self: Any, record: Record) -> Span:
+    """What nobody knows the time of is believed to be as our own clock says."""
+    return _real_dated(self, record) or Span(*_undated(self, record))
+
+
+def _ended_at_once(self: Any, record: Record) -> Any:
+    """A POST is over after its time-out, whether the computer slept or its run died over it."""
+    if record.server_at is None:
+        return None
+    return Span(record.server_at, record.server_at + self._rules.timeout_s)
+
+
+def _as_the_wall_says(self: Any) -> float:
+    return self.wall()  # type: ignore[no-any-return]
+
+
+def _over_by_our_clock(self: Any, record: Record, now: float) -> bool:
+    return now > (record.deadline or now) + SURELY_OVER_S
+
+
+async def _not_heard(*_: Any) -> None:
+    pass
+
+
+def _heard_anyhow(self: Any, date: float | None, at: float, seconds: float) -> None:
+    """However long an answer was under way, it is taken for the time of now."""
+    if date is not None:
+        self._ahead_s = date - at, date - at + 1.0
 
 
 _real_drain = Engine.drain
@@ -224,8 +280,49 @@ MUTATIONS = (
         _method(Ledger, "submitting_bodies", _nothing_known),
     ),
     Mutation("matching ignores time", _set("runner.policy.history._is_in_time", _timeless)),
-    Mutation("matching ignores how far clocks are apart", _method(Reconciler, "_doubt", _skewed)),
-    Mutation("there is no time of grace", _method(Reconciler, "_grace_ends", lambda *_: 0.0)),
+    Mutation("matching ignores how far clocks are apart", _method(Reconciler, "_span", _skewed)),
+    Mutation(
+        "matching ignores the server's time that is kept with the intent",
+        _method(Reconciler, "_span", _undated),
+    ),
+    Mutation("there is no time of grace", _method(Reconciler, "_why_not", _without_grace)),
+    Mutation(
+        "the time of grace is measured by our own clock",
+        _method(Reconciler, "_why_not", _by_our_clock),
+    ),
+    Mutation(
+        "a jump of our clock is believed within a run", _method(Clock, "now", _as_the_wall_says)
+    ),
+    Mutation(
+        "a clock that stands still in sleep is believed",
+        _method(NightClock, "steady", NightClock.monotonic),
+    ),
+    Mutation(
+        "what nobody knows the time of is taken for absent",
+        _all(
+            _method(Reconciler, "_dated", _guessed),
+            _method(Beginning, "hear", _not_heard),
+        ),
+    ),
+    Mutation(
+        "a POST is never longer than its time-out", _method(Reconciler, "_dated", _ended_at_once)
+    ),
+    Mutation("nothing is heard before the first POST", _method(Beginning, "hear", _not_heard)),
+    Mutation(
+        "an answer from before a sleep tells the time", _method(ServerTime, "hear", _heard_anyhow)
+    ),
+    Mutation(
+        "a start tells by our own clock whose hour has passed",
+        _method(Beginning, "_is_surely_over", _over_by_our_clock),
+    ),
+    Mutation(
+        "hours are not told anew by the clock of a new run",
+        _method(Ledger, "retime", _nothing_looked_at),
+    ),
+    Mutation(
+        "what was put off waits for a time of another clock",
+        _method(Ledger, "forget_put_off", _nothing_looked_at),
+    ),
     Mutation(
         "an empty history is believed at once",
         _all(
@@ -233,7 +330,14 @@ MUTATIONS = (
             _method(Reconciler, "_apart_s", lambda *_: 0.0),
         ),
     ),
-    Mutation("a history that is down is an empty one", _method(Archive, "_ask", _down_is_empty)),
+    # Either of the two is enough.
+    Mutation(
+        "a history that is down is an empty one, and an empty one is relied on",
+        _all(
+            _method(Archive, "_ask", _down_is_empty),
+            _method(Reconciler, "_is_reliable", _yes),
+        ),
+    ),
     Mutation(
         "a denying history is believed for ever",
         _set("runner.reconciler.reconciler.REQUEUE_LIMIT", 99),
@@ -241,12 +345,9 @@ MUTATIONS = (
     Mutation("a 404 inside the hour is believed at once", _set("runner.poller.NOT_FOUND_LIMIT", 1)),
     Mutation(
         "a start takes what is in flight for expired",
-        _set("runner.engine.engine.SURELY_OVER_S", -RETENTION_S),
+        _set("runner.engine.beginning.SURELY_OVER_S", -RETENTION_S),
     ),
-    Mutation(
-        "expired jobs are never recovered",
-        _method(Reconciler, "_look_at_expired", _nothing_looked_at),
-    ),
+    Mutation("expired jobs are never recovered", _method(Expired, "look", _nothing_looked_at)),
     Mutation("only one of several outputs is recovered", _method(Archive, "view", _no_siblings)),
     Mutation("polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline)),
     # Either of the two is enough.

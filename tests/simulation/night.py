@@ -14,7 +14,7 @@ from runner.events import Event
 
 from . import invariants
 from .database import CommitDeath, Disk, make_disk
-from .life import REACH, Lived, patched, run
+from .life import REACH, Lived, NightClock, patched, run
 from .line import Line
 from .loop import Stuck, VirtualLoop
 from .rows import stories
@@ -56,6 +56,7 @@ class Night:
         self.disk: Disk = make_disk()
         self.folder = Path(tempfile.mkdtemp(prefix="night-", dir=SCRATCH))
         self._time = 0.0
+        self._set_s = 0.0
 
     def log(self, at: float, text: str) -> None:
         """One line of what happened; all of them together are the night's fingerprint."""
@@ -114,9 +115,13 @@ class Night:
         self.log(self._time, f"life {number}: {life}")
         self.server.advance(self._time)
         death = life.death
-        loop = VirtualLoop(self._time, death.number if death.kind == "step" else None)
+        dies_at = death.number if death.kind == "step" else None
+        loop = VirtualLoop(self._time, dies_at, life.sleeps)
         line = Line(self.server, loop, Random(f"line {self.weather.seed} {number}"), number)
-        lived = Lived(life, self._time, line)
+        self._set_s += life.set_s
+        ahead_s = self.weather.skew_s + self._set_s + life.skew_s
+        clock = NightClock(loop, ahead_s, life.jumps)
+        lived = Lived(life, self._time, line, clock, ahead_s=ahead_s)
         self.lived.append(lived)
         if life.loses_files:
             self._lose_file(Random(f"files {self.weather.seed} {number}"))
@@ -129,6 +134,9 @@ class Night:
             self.violations([f"life {number} failed: {type(error).__name__}: {error}"])
         finally:
             self._time = lived.ended = loop.now
+            self._set_s += clock.jumped_s()
+            query = "SELECT coalesce(max(attempt_key), 0) FROM attempts"
+            (lived.last_attempt,) = self.disk.execute(query).fetchone()
             self._die(lived)
             self.disk.death = None
             loop.bury()

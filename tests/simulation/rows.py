@@ -26,6 +26,9 @@ class Row:
     request_id: str | None
     cost: float | None
     requeues: int
+    server_at: float | None
+    server_until: float | None
+    # In true time.
     attempts: list[tuple[float, str, str, str | None]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
@@ -42,22 +45,29 @@ class Row:
 
 def rows_of(night: Night) -> list[Row]:
     """All jobs, and what ever happened to them."""
-    query = "SELECT job_key, id, model, params, state, request_id, cost, requeues FROM jobs ORDER BY job_key"
+    query = """
+        SELECT job_key, id, model, params, state, request_id, cost, requeues, server_at, server_until
+        FROM jobs ORDER BY job_key"""
     rows = {
         key: Row(id, model, compact(json.loads(params)), *rest)
         for key, id, model, params, *rest in night.disk.execute(query)  # noqa: A001
     }
-    query = "SELECT job_key, at, action, coalesce(detail, ''), request_id FROM attempts ORDER BY attempt_key"
-    for key, *attempt in night.disk.execute(query):
-        rows[key].attempts.append(tuple(attempt))
+    query = """
+        SELECT attempt_key, job_key, at, action, coalesce(detail, ''), request_id
+        FROM attempts ORDER BY attempt_key"""
+    for number, key, at, *attempt in night.disk.execute(query):
+        rows[key].attempts.append((_true_time(night, number, at), *attempt))
     for key, path in night.disk.execute("SELECT job_key, path FROM files ORDER BY job_key, n"):
         rows[key].files.append(path)
     return list(rows.values())
 
 
-def true_time(night: Night, at: float) -> float:
-    """Seconds since the night began, of a time by our clock."""
-    return at - EPOCH - night.weather.skew_s
+def _true_time(night: Night, number: int, at: float) -> float:
+    """Seconds since the night began, of a time by the clock of the life that wrote it down."""
+    lives = (
+        each for each in night.lived if each.last_attempt is None or number <= each.last_attempt
+    )
+    return at - EPOCH - next(lives).ahead_s
 
 
 def stories(night: Night) -> Iterator[str]:
@@ -65,4 +75,4 @@ def stories(night: Night) -> Iterator[str]:
     for row in rows_of(night):
         yield f"{row.id} {row.state} {row.request_id} {row.body}"
         for at, action, detail, request_id in row.attempts:
-            yield f"    {true_time(night, at):12.3f} {action} {request_id or ''} {detail}"
+            yield f"    {at:12.3f} {action} {request_id or ''} {detail}"

@@ -98,7 +98,11 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One run of the command: its options, how it ends and how long nobody runs it again."""
+    """One run of the command: its options, how it ends and how long nobody runs it again.
+
+    `set_s`: by how much our clock is set before it; `jumps`: when it is set in it and by how much;
+    `sleeps`: when the computer goes to sleep and for how long. Seconds since the life began.
+    """
 
     concurrency: int = 8
     rpm: int | None = None
@@ -111,6 +115,9 @@ class Life:
     death: Death = Death()
     pause_s: float = 1.0
     skew_s: float = 0.0
+    set_s: float = 0.0
+    jumps: tuple[tuple[float, float], ...] = ()
+    sleeps: tuple[tuple[float, float], ...] = ()
     retries: tuple[str, ...] = ()
     loses_files: bool = False
 
@@ -135,3 +142,8 @@ class Weather:
     attempts: int = 4
     breaker: int = 10
     disk: str = "quick"
+
+    @property
+    def jumps(self) -> bool:
+        """Whether our clock is ever set."""
+        return any(life.set_s or life.jumps for life in self.lives)
