@@ -20,7 +20,15 @@ from ledgers import HOUR_S, NOW, bring, column, get, job, picture, plan, sql
 
 from runner.errors import LedgerBusy, LedgerError, LedgerTooNew, LedgerUnreadable, RunnerError
 from runner.job import RETRYABLE_STATES, TRANSITIONS, Answer, SavedFile, State
-from runner.ledger import Event, Ledger, planning_queries, queries
+from runner.ledger import (
+    Event,
+    Ledger,
+    inputs_queries,
+    planning_queries,
+    queries,
+    reading_queries,
+    showing_queries,
+)
 from runner.ledger.connection import BATCH_LIMIT, Write, transaction
 from runner.ledger.ledger import DETAIL_LIMIT
 from runner.ledger.reading import (
@@ -638,8 +646,14 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_and_keeps_its_jobs(
         first.setattr("runner.ledger.schema.MIGRATIONS", MIGRATIONS[:1])
         first.setattr("runner.ledger.schema.VERSION", 1)
         async with await Ledger.open(tmp_path / "l.db") as ledger:
-            await plan(ledger, [job(0)])
-            await sql(ledger, "UPDATE jobs SET state = 'in_doubt', submitted_at = ?", NOW)
+            await sql(ledger, "INSERT INTO manifests VALUES (1, 'm', 'm.yaml', 'out', '', 0)")
+            await sql(
+                ledger,
+                "INSERT INTO jobs (manifest_key, id, model, params, tags, meta, place, repeat, output, "
+                "source, state, submitted_at) "
+                "VALUES (1, 'j0', 'imagen', '{}', '[]', '{}', 0, 0, '', '', 'in_doubt', ?)",
+                NOW,
+            )
     async with await Ledger.open(tmp_path / "l.db") as ledger:
         record = await get(ledger)
         assert await sql(ledger, "PRAGMA user_version") == [(VERSION,)]
@@ -788,12 +802,17 @@ async def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger):
 # What reads the whole ledger by its nature, and never while jobs are sent.
 WHOLE_LEDGER = {
     "COUNT_SELECTED": "a selection of the user",
+    "NEWEST_KEYS": "what a gallery shows, once",
+    "RECENT_LATENCIES": "some rows from the end of an index",
     "RETRY": "a selection of the user",
     "RETRY_HISTORY": "a selection of the user",
 }
+SQL: dict[str, Any] = {}
+for module in (queries, reading_queries, inputs_queries, planning_queries, showing_queries):
+    SQL |= vars(module)
 QUERIES = [
     name
-    for name, text in {**vars(queries), **vars(planning_queries)}.items()
+    for name, text in SQL.items()
     if name.isupper() and not name.startswith("_") and not text.lstrip().startswith("CREATE")
 ]
 
@@ -823,7 +842,7 @@ def large() -> sqlite3.Connection:
 
 
 def plan_of(database: sqlite3.Connection, name: str) -> list[str]:
-    query = {**vars(queries), **vars(planning_queries)}[name]
+    query = SQL[name]
     if "{" in query:
         query = query.format(manifests="1, 2", condition="wanted = 1 AND state IN ('failed')")
     values: Any = dict.fromkeys(re.findall(r"(?<!:):(\w+)", query), 1)

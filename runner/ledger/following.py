@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.job import SavedFile
-from runner.ledger import queries
+from runner.ledger import queries, reading_queries
 from runner.ledger.ledger import Ledger
 from runner.ledger.records import Listed, listed_record
 
@@ -22,7 +22,7 @@ async def listed_by_name(ledger: Ledger, names: Sequence[JobName]) -> list[Liste
         found = []
         for manifest, job_id in names:
             values = {"manifest": manifest, "id": job_id}
-            row = database.execute(queries.LIST_ONE, values).fetchone()
+            row = database.execute(reading_queries.LIST_ONE, values).fetchone()
             if row is not None:
                 files = database.execute(queries.FILES, {"job": row[0]})
                 found.append(listed_record(row, [SavedFile(*file) for file in files]))
@@ -41,7 +41,7 @@ async def ended_short_since(
             (manifest, job_id)
             for manifest in manifests
             for (job_id,) in database.execute(
-                queries.ENDED_SHORT_SINCE, {"manifest": manifest, "since": since}
+                reading_queries.ENDED_SHORT_SINCE, {"manifest": manifest, "since": since}
             )
         ]
 
@@ -50,5 +50,7 @@ async def ended_short_since(
 
 async def output_folders(ledger: Ledger) -> dict[str, Path]:
     """The folder that each manifest's files are in, by its name."""
-    rows = await ledger.call(lambda database: database.execute(queries.OUTPUT_FOLDERS).fetchall())
+    rows = await ledger.call(
+        lambda database: database.execute(reading_queries.OUTPUT_FOLDERS).fetchall()
+    )
     return {name: Path(folder) for name, folder in rows}

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from runner.ledger import queries
+from runner.ledger import inputs_queries
 from runner.ledger.connection import transaction
 from runner.ledger.ledger import Ledger
 from runner.references import digest_in
@@ -36,7 +36,7 @@ async def looks_from(ledger: Ledger, path: str, limit: int) -> list[Looked]:
     """What files held, in the order of their paths, from `path` on."""
     rows = await ledger.call(
         lambda database: database.execute(
-            queries.LOOKS_FROM, {"path": path, "limit": limit}
+            inputs_queries.LOOKS_FROM, {"path": path, "limit": limit}
         ).fetchall()
     )
     return [Looked(Stamp(*row[:4]), *row[4:]) for row in rows]
@@ -51,7 +51,7 @@ async def remember_looks(ledger: Ledger, looks: Sequence[Looked]) -> None:
 
     def work(database: sqlite3.Connection) -> None:
         with transaction(database):
-            database.executemany(queries.PUT_LOOK, rows)
+            database.executemany(inputs_queries.PUT_LOOK, rows)
 
     await ledger.call(work)
 
@@ -62,7 +62,7 @@ async def forget_looks(ledger: Ledger, paths: Iterable[str]) -> None:
 
     def work(database: sqlite3.Connection) -> None:
         with transaction(database):
-            database.executemany(queries.FORGET_LOOK, rows)
+            database.executemany(inputs_queries.FORGET_LOOK, rows)
 
     await ledger.call(work)
 
@@ -71,7 +71,7 @@ async def inputs_of(ledger: Ledger, manifest: int) -> dict[str, str]:
     """The files that a manifest's jobs send and what they were to hold: sha256 by name."""
     rows = await ledger.call(
         lambda database: database.execute(
-            queries.INPUTS_OF_MANIFEST, {"manifest": manifest}
+            inputs_queries.INPUTS_OF_MANIFEST, {"manifest": manifest}
         ).fetchall()
     )
     return {file: sha256 for (inputs,) in rows for file, sha256 in json.loads(inputs).items()}
@@ -82,7 +82,7 @@ async def are_unchanged(ledger: Ledger, files: Iterable[tuple[Stamp, str]]) -> b
 
     def work(database: sqlite3.Connection) -> bool:
         for stamp, sha256 in files:
-            row = database.execute(queries.LOOK, asdict(stamp)).fetchone()
+            row = database.execute(inputs_queries.LOOK, asdict(stamp)).fetchone()
             if row is None or row[0] != sha256:
                 return False
         return True
@@ -94,7 +94,7 @@ async def upload_of(ledger: Ledger, sha256: str, host: str, since: float, job: i
     """The address of a content that was uploaded to `host` after `since` and after the job's last retry."""
     values = {"sha256": sha256, "host": host, "since": since, "job": job}
     rows = await ledger.call(
-        lambda database: database.execute(queries.UPLOAD_OF, values).fetchall()
+        lambda database: database.execute(inputs_queries.UPLOAD_OF, values).fetchall()
     )
     return str(rows[0][0]) if rows else None
 
@@ -105,7 +105,7 @@ async def remember_upload(ledger: Ledger, url: str, sha256: str, host: str, now:
 
     def work(database: sqlite3.Connection) -> None:
         with transaction(database):
-            database.execute(queries.PUT_UPLOAD, values)
+            database.execute(inputs_queries.PUT_UPLOAD, values)
 
     await ledger.call(work)
 
@@ -119,9 +119,11 @@ async def contents_of(ledger: Ledger, locations: Iterable[str]) -> dict[str, str
         for text in wanted:
             sha256 = digest_in(text)
             if sha256 is not None:
-                is_known = database.execute(queries.IS_CONTENT, {"sha256": sha256}).fetchone()[0]
+                is_known = database.execute(
+                    inputs_queries.IS_CONTENT, {"sha256": sha256}
+                ).fetchone()[0]
                 found |= {text: sha256} if is_known else {}
-            elif row := database.execute(queries.CONTENT_AT, {"url": text}).fetchone():
+            elif row := database.execute(inputs_queries.CONTENT_AT, {"url": text}).fetchone():
                 found[text] = row[0]
         return found
 

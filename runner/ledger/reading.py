@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from runner.job import RETRYABLE_STATES, Attempt, SavedFile, State
-from runner.ledger import queries
+from runner.ledger import queries, reading_queries
 from runner.ledger.connection import transaction
 from runner.ledger.ledger import Ledger
 from runner.ledger.records import Counts, Listed, listed_record
@@ -48,7 +48,7 @@ class Selection:
 
 async def counts(ledger: Ledger) -> dict[str, Counts]:
     """How the jobs of each manifest stand, by its name."""
-    rows = await ledger.call(lambda database: database.execute(queries.COUNTS).fetchall())
+    rows = await ledger.call(lambda database: database.execute(reading_queries.COUNTS).fetchall())
     found: dict[str, Counts] = {}
     for name, wanted, state, count, cost in rows:
         entry = found.setdefault(name, Counts(name))
@@ -62,7 +62,9 @@ async def counts(ledger: Ledger) -> dict[str, Counts]:
 
 async def next_deadline(ledger: Ledger) -> float | None:
     """When the API forgets the first of the jobs in flight, in epoch seconds."""
-    rows = await ledger.call(lambda database: database.execute(queries.NEXT_DEADLINE).fetchall())
+    rows = await ledger.call(
+        lambda database: database.execute(reading_queries.NEXT_DEADLINE).fetchall()
+    )
     return rows[0][0] if rows else None
 
 
@@ -71,7 +73,7 @@ async def causes(
 ) -> list[tuple[State, str, int]]:
     """Why jobs are not saved, the most frequent reason first."""
     keys = ", ".join(str(int(key)) for key in manifests) or "NULL"
-    query = queries.CAUSES.format(manifests=keys)
+    query = reading_queries.CAUSES.format(manifests=keys)
     rows = await ledger.call(lambda database: database.execute(query, {"limit": limit}).fetchall())
     return [(State(state), reason, count) for state, reason, count in rows]
 
@@ -79,7 +81,7 @@ async def causes(
 async def listed(ledger: Ledger, selection: Selection) -> AsyncIterator[Listed]:
     """The selected jobs in the ledger's order, a page at a time."""
     condition, values = selection.condition()
-    query = queries.LIST_JOBS.format(condition=condition)
+    query = reading_queries.LIST_JOBS.format(condition=condition)
     after = 0
     while True:
         page = await ledger.call(partial(_page, query=query, values={**values, "after": after}))
@@ -93,7 +95,7 @@ async def listed(ledger: Ledger, selection: Selection) -> AsyncIterator[Listed]:
 async def attempts(ledger: Ledger, key: int) -> list[Attempt]:
     """One job's history in order."""
     rows = await ledger.call(
-        lambda database: database.execute(queries.ATTEMPTS, {"job": key}).fetchall()
+        lambda database: database.execute(reading_queries.ATTEMPTS, {"job": key}).fetchall()
     )
     return [Attempt(*row) for row in rows]
 
@@ -118,14 +120,14 @@ async def retry(ledger: Ledger, selection: Selection, now: float) -> int:
 async def count_selected(ledger: Ledger, selection: Selection) -> int:
     """How many jobs are meant."""
     condition, values = selection.condition()
-    query = queries.COUNT_SELECTED.format(condition=condition)
+    query = reading_queries.COUNT_SELECTED.format(condition=condition)
     rows = await ledger.call(lambda database: database.execute(query, values).fetchall())
     return int(rows[0][0])
 
 
 async def faults(ledger: Ledger) -> list[str]:
     """What is wrong with the file as a database; empty when it is sound."""
-    rows = await ledger.call(lambda database: database.execute(queries.CHECK).fetchall())
+    rows = await ledger.call(lambda database: database.execute(reading_queries.CHECK).fetchall())
     return [row[0] for row in rows if row[0] != "ok"]
 
 
@@ -141,14 +143,16 @@ class ModelMoney:
 async def money_by_model(ledger: Ledger, manifests: Sequence[str]) -> list[ModelMoney]:
     """What the jobs of some manifests (all when empty) have cost, model by model."""
     condition, values = Selection(tuple(manifests), removed=True).condition()
-    query = queries.MONEY_BY_MODEL.format(condition=condition)
+    query = reading_queries.MONEY_BY_MODEL.format(condition=condition)
     rows = await ledger.call(lambda database: database.execute(query, values).fetchall())
     return [ModelMoney(*row) for row in rows]
 
 
 async def saved_files(ledger: Ledger) -> dict[str, int]:
     """How many files the saved jobs of each manifest have, by its name."""
-    rows = await ledger.call(lambda database: database.execute(queries.SAVED_FILES).fetchall())
+    rows = await ledger.call(
+        lambda database: database.execute(reading_queries.SAVED_FILES).fetchall()
+    )
     return dict(rows)
 
 
@@ -164,7 +168,9 @@ class ModelHistory:
 
 async def model_history(ledger: Ledger) -> dict[str, ModelHistory]:
     """What is known of each model from its finished jobs."""
-    rows = await ledger.call(lambda database: database.execute(queries.MODEL_HISTORY).fetchall())
+    rows = await ledger.call(
+        lambda database: database.execute(reading_queries.MODEL_HISTORY).fetchall()
+    )
     return {model: ModelHistory(*rest) for model, *rest in rows}
 
 
@@ -172,7 +178,7 @@ async def recent_latencies(ledger: Ledger, limit: int = 1000) -> dict[str, list[
     """Seconds from submit to result of the latest jobs, by model, the last one first."""
     values = {"limit": limit}
     rows = await ledger.call(
-        lambda database: database.execute(queries.RECENT_LATENCIES, values).fetchall()
+        lambda database: database.execute(reading_queries.RECENT_LATENCIES, values).fetchall()
     )
     found: dict[str, list[float]] = {}
     for model, seconds in rows:
@@ -183,14 +189,16 @@ async def recent_latencies(ledger: Ledger, limit: int = 1000) -> dict[str, list[
 async def pending_by_model(ledger: Ledger, manifests: Sequence[int]) -> dict[str, int]:
     """How many jobs of each model wait to be sent in some manifests, by their ledger keys."""
     keys = ", ".join(str(int(key)) for key in manifests) or "NULL"
-    query = queries.PENDING_BY_MODEL.format(manifests=keys)
+    query = reading_queries.PENDING_BY_MODEL.format(manifests=keys)
     rows = await ledger.call(lambda database: database.execute(query).fetchall())
     return dict(rows)
 
 
 async def manifest_names(ledger: Ledger) -> list[str]:
     """The manifests the ledger knows, the oldest first."""
-    rows = await ledger.call(lambda database: database.execute(queries.MANIFEST_NAMES).fetchall())
+    rows = await ledger.call(
+        lambda database: database.execute(reading_queries.MANIFEST_NAMES).fetchall()
+    )
     return [row[0] for row in rows]
 
 
@@ -207,9 +215,9 @@ async def output_state(ledger: Ledger, output_directory: str) -> OutputState:
 
     def work(database: sqlite3.Connection) -> OutputState:
         rows = database.execute(
-            queries.MANIFESTS_OF_OUTPUT, {"output_directory": output_directory}
+            reading_queries.MANIFESTS_OF_OUTPUT, {"output_directory": output_directory}
         ).fetchall()
-        last = database.execute(queries.LAST_ATTEMPT).fetchone()[0]
+        last = database.execute(reading_queries.LAST_ATTEMPT).fetchone()[0]
         return OutputState(tuple(row[0] for row in rows), json.dumps([last, rows]))
 
     return await ledger.call(work)
@@ -221,7 +229,7 @@ def _page(database: sqlite3.Connection, query: str, values: dict[str, Any]) -> l
         return []
     files: dict[int, list[SavedFile]] = {}
     bounds = {"first": rows[0][0], "last": rows[-1][0]}
-    for key, *file in database.execute(queries.FILES_OF_PAGE, bounds):
+    for key, *file in database.execute(reading_queries.FILES_OF_PAGE, bounds):
         files.setdefault(key, []).append(SavedFile(*file))
     return [listed_record(row, files.get(row[0], [])) for row in rows]
 

@@ -15,6 +15,7 @@ from runner.ledger.connection import transaction
 from runner.ledger.counters import COUNTERS
 
 APPLICATION_ID = 0x52554E52  # "RUNR"
+WAL_TRIES = 20
 
 _FIRST = """
 CREATE TABLE facts (
@@ -164,7 +165,7 @@ def prepare(database: sqlite3.Connection, path: Path | str) -> None:
             "upgrade with `pip install --upgrade segmind-runner`"
         )
     # Written into the file itself, and so only into one that is ours.
-    database.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(database)
     if version == VERSION:
         return
     with transaction(database):
@@ -174,6 +175,20 @@ def prepare(database: sqlite3.Connection, path: Path | str) -> None:
                 database.execute(statement)
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    for _ in range(WAL_TRIES):
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        # The switch does not wait for a program that is just making the file; a transaction does.
+        with transaction(database):
+            pass
+    database.execute("PRAGMA journal_mode = WAL")
 
 
 def _statements(script: str) -> Iterator[str]:
