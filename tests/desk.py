@@ -125,6 +125,7 @@ class Desk:
         rpm = run.pop("rpm", 60_000)
         api = {"base_url": url, "history_url": url, "upload_url": url, "rpm": rpm}
         api |= {"timeout": run.pop("timeout", "5s"), "inputs": run.pop("inputs", "upload")}
+        api["poll"] = run.pop("poll", "auto")
         if key is not None:
             api["key"] = key
         value = {"api": api, "run": {"download_attempts": 2, **run}}

@@ -108,7 +108,15 @@ def test_what_is_no_page_is_not_taken_for_an_empty_one(body: Any) -> None:
 
 def test_a_row_is_read_with_all_it_tells() -> None:
     assert row_of(TOLD) == Row(
-        "r-1", "imagen", "COMPLETED", NOW, FOX, "https://images.segmind.com/a.png", 0.04, ""
+        "r-1",
+        "imagen",
+        "COMPLETED",
+        NOW,
+        FOX,
+        "https://images.segmind.com/a.png",
+        0.04,
+        "",
+        4.2,
     )
 
 

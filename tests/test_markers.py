@@ -200,7 +200,7 @@ def test_running_again_sends_nothing_anew(faulty: Faulty) -> None:
 def test_a_job_that_never_ends_expires_with_its_retention(
     desk: Desk, serve: Callable[..., Service], marker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.poller.SILENCE_S", 0.5)
+    monkeypatch.setattr("runner.poller.poller.SILENCE_S", 0.5)
     options = Options(latency=Fixed(0.02), picture_px=64, retention_s=1.5)
     api = serve(options, retention="1500ms", **HOLD)
     ended = desk.run("run", desk.manifest(f"a fox [[{marker}]]"), "--json")

@@ -33,7 +33,8 @@ from runner.ledger import Ledger, Record
 from runner.ledger.reading import attempts
 from runner.policy.polling import SCOUT_DUE_S
 from runner.policy.route import Choice, Route
-from runner.poller import EMPTY_LIMIT, NOT_FOUND_LIMIT, SILENCE_S, Poller
+from runner.poller import Poller
+from runner.poller.poller import EMPTY_LIMIT, NOT_FOUND_LIMIT, SILENCE_S
 
 RUNNING = answer(200, {"status": "PROCESSING"})
 DONE = answer(200, {"status": "COMPLETED", "metrics": {"cost": 0.02}})

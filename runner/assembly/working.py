@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from runner.api import Access, Api
+from runner.archive import Archive
 from runner.assembly.session import SANDBOX_KEY, Workplace
 from runner.clock import Clock
 from runner.downloader import MEDIA_RETENTION_S, Downloader
@@ -33,7 +34,7 @@ from runner.policy.budget import Budget
 from runner.policy.pace import Pace
 from runner.policy.polling import PollSchedule
 from runner.policy.route import Route
-from runner.poller import Poller
+from runner.poller import Pages, Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
@@ -71,15 +72,18 @@ async def work(
         doubt = DoubtRules(
             run.on_doubt, run.on_expired, run.doubt_wait_s, settings.api.timeout_s, run.retention_s
         )
+        aside = _history_governor(access, governor, at, see, clock)
+        by_pages = settings.api.poll == "history"
+        route = Route("auto" if settings.api.poll == "history" else settings.api.poll)
+        poller = Poller(ledger, api, governor, rng, see, route, schedule)
         steps = Steps(
             Submitter(ledger, api, governor, rules, rng, see, inputs),
-            Poller(ledger, api, governor, rng, see, Route(settings.api.poll), schedule),
+            poller,
             Downloader(ledger, fetcher, governor, at.output, see, embed=settings.output.embed),
             Inventory(ledger, governor, at.output),
-            Reconciler(
-                ledger, api, _history_governor(access, governor, at, see, clock), doubt, see
-            ),
+            Reconciler(ledger, api, aside, doubt, see),
             Treasurer(api, governor, see),
+            Pages(poller, Archive(api, aside, see), ledger, aside) if by_pages else None,
         )
         bounds = Bounds(run.download_attempts, run.drain_s, task.wait_for_credits)
         gate = await _gate(ledger, at, task.limit, clock.now())

@@ -45,10 +45,11 @@ class ApiSettings(_Section):
     rpm: Count | None = Field(
         None, description="Requests per minute of the account; learned when it is absent."
     )
-    poll: Literal["auto", "status", "result"] = Field(
+    poll: Literal["auto", "status", "result", "history"] = Field(
         "auto",
         description="How a job is asked for: its status and then its result, its result at once, or "
-        "(auto) the result at once as soon as the API has shown that this works.",
+        "(auto) the result at once as soon as the API has shown that this works; or many at once by pages "
+        "of the request history.",
     )
     timeout_s: Duration = Field(
         60.0, alias="timeout", description="How long one request may take in all."

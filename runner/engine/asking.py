@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from runner.governor import Bell, Governor, Urgency
 from runner.job import StepResult
 from runner.ledger import Record
-from runner.poller import Poller
+from runner.poller import Pages, Poller
 
 # A computer that slept through its wait must not go on with it: its jobs' hour went by.
 LONGEST_WAIT_S = 30.0
@@ -18,13 +18,19 @@ Report = Callable[[Record, StepResult], Awaitable[None]]
 
 
 class Asking:
-    """Starts one question for each job that is due, and guesses where the rate has room for them."""
+    """Starts one question for each job that is due, and guesses where the rate has room for them.
 
-    def __init__(self, poller: Poller, governor: Governor, report: Report) -> None:
+    With `pages` what is probably done is looked for there, and nobody is guessed at while they tell.
+    """
+
+    def __init__(
+        self, poller: Poller, governor: Governor, report: Report, pages: Pages | None = None
+    ) -> None:
         self._poller = poller
+        self._pages = pages
         self._governor = governor
         self._report = report
-        self._bells = (Bell(), Bell())
+        self._bells = (Bell(), Bell(), Bell())
         self._halted = False
 
     def wake(self) -> None:
@@ -39,11 +45,28 @@ class Asking:
 
     async def run(self, group: TaskGroup) -> None:
         """Works until it is halted or cancelled: what is surely ready first, guesses after submits."""
-        schedule, (due, guess) = self._poller.schedule, self._bells
+        schedule, (due, guess, turn) = self._poller.schedule, self._bells
         group.start_soon(self._loop, group, due, schedule.next_due, schedule.pop, Urgency.POLL)
         group.start_soon(
-            self._loop, group, guess, schedule.next_guess, schedule.pop_guess, Urgency.GUESS
+            self._loop, group, guess, self._next_guess, schedule.pop_guess, Urgency.GUESS
         )
+        if self._pages is not None:
+            group.start_soon(self._turn_pages, turn, self._pages)
+
+    def _next_guess(self, now: float) -> float | None:
+        if self._pages is not None and not self._pages.is_blind:
+            return None
+        return self._poller.schedule.next_guess(now)
+
+    async def _turn_pages(self, bell: Bell, pages: Pages) -> None:
+        while not self._halted:
+            now = self._governor.now()
+            at = pages.next_round(now)
+            if at is None or at > now:
+                await bell.wait(LONGEST_WAIT_S if at is None else min(at - now, LONGEST_WAIT_S))
+                continue
+            for record, result in await pages.round():
+                await self._report(record, result)
 
     async def _loop(
         self,
@@ -59,10 +82,23 @@ class Asking:
             if at is None or at > now:
                 await bell.wait(LONGEST_WAIT_S if at is None else min(at - now, LONGEST_WAIT_S))
                 continue
+            if self._pages is not None:
+                # Whoever is left to the pages costs no turn.
+                await self._ask_or_leave(group, pop(now), self._pages, urgency)
+                continue
             await self._governor.turn(urgency)
             key = None if self._halted else pop(self._governor.now())
             if key is not None:
                 group.start_soon(self._ask, self._poller.record(key))
+
+    async def _ask_or_leave(
+        self, group: TaskGroup, key: int | None, pages: Pages, urgency: Urgency
+    ) -> None:
+        if key is None or pages.defers(record := self._poller.record(key)):
+            return
+        await self._governor.turn(urgency)
+        if not self._halted:
+            group.start_soon(self._ask, record)
 
     async def _ask(self, record: Record) -> None:
         await self._report(record, await self._poller.poll(record))

@@ -29,7 +29,7 @@ from runner.governor import Bell, Governor, Urgency
 from runner.inventory import Inventory
 from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
 from runner.ledger import Ledger, Record
-from runner.poller import Poller
+from runner.poller import Pages, Poller
 from runner.reconciler import Reconciler, Resolved
 from runner.submitter import Submitter
 from runner.treasurer import Treasurer
@@ -57,6 +57,7 @@ class Steps:
     inventory: Inventory
     reconciler: Reconciler
     treasurer: Treasurer
+    pages: Pages | None = None
 
 
 class Engine:
@@ -90,7 +91,7 @@ class Engine:
         self._reconciling, self._unlooked = True, False
         self._nothing_to_send = False
         self._stopped_models = StoppedModels(ledger, governor, self._manifests, observer)
-        self._asking = Asking(steps.poller, governor, self._asked)
+        self._asking = Asking(steps.poller, governor, self._asked, steps.pages)
         self._schedule = steps.poller.schedule
         self._memory = Memory(ledger, governor, self._schedule)
         self._credit = Credit(steps.treasurer, gate, observer)
@@ -251,6 +252,8 @@ class Engine:
         await self._consider(record, result)
 
     async def _asked(self, record: Record, result: StepResult) -> None:
+        if result.state is None:
+            return
         if result.state not in IN_FLIGHT_STATES:
             self._moved(record, State.SUBMITTED, result)
         if result.state is State.COMPLETED:

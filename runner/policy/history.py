@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from runner.references import could_be, digested
 
@@ -37,6 +37,7 @@ class Row:
     url: str | None
     cost: float | None
     error: str
+    latency_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,7 @@ def row_of(value: Any) -> Row | None:
             body = json.loads(body)
         except (ValueError, RecursionError):
             body = None
-    cost = value.get("credits_deduction")
-    is_number = isinstance(cost, int | float) and not isinstance(cost, bool)
+    cost, latency_ms = value.get("credits_deduction"), value.get("latency_ms")
     url = value.get("generation_url")
     error = value.get("error")
     model = value.get("model_name")
@@ -97,9 +97,14 @@ def row_of(value: Any) -> Row | None:
         created=_time_of(value),
         body=digested(body) if isinstance(body, dict) else None,
         url=url if isinstance(url, str) and url else None,
-        cost=float(cost) if is_number and cost is not None else None,
+        cost=float(cost) if _is_number(cost) else None,
         error=error if isinstance(error, str) else json.dumps(error) if error else "",
+        latency_s=latency_ms / 1000 if _is_number(latency_ms) and latency_ms > 0 else None,
     )
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def reaches_back(rows: Sequence[Row], since: float) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from runner.archive import Archive, View, conclude
 from runner.governor import Governor
 from runner.job import State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.history import Row
-from runner.reconciler.archive import Archive, View
-from runner.reconciler.outcome import conclude
 from runner.reconciler.rules import DoubtRules, Resolved
 
 UNUSABLE_LIMIT = 3

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.api import Api
+from runner.archive import Archive, View, conclude
 from runner.events import Observer
 from runner.governor import Governor
 from runner.job import State, StepResult
 from runner.ledger import Event, Ledger, Record, Span
 from runner.policy.history import Doubt, Row, match, nothing_suspicious
-from runner.reconciler.archive import Archive, View
 from runner.reconciler.expired import UNUSABLE_LIMIT, Expired
-from runner.reconciler.outcome import conclude
 from runner.reconciler.recognition import recognise
 from runner.reconciler.rules import DoubtRules, Resolved
 

@@ -41,7 +41,7 @@ from .weather import RETENTION_S, TIMEOUT_S, Death, Life, Weather
 if TYPE_CHECKING:
     from .night import Night
 
-STEPS_WITH_POINTS = ("runner.submitter", "runner.poller", "runner.downloader")
+STEPS_WITH_POINTS = ("runner.submitter", "runner.poller.poller", "runner.downloader")
 SIGNAL = "SIGTERM"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+from runner.archive import Archive
 from runner.clock import Clock, ServerTime
 from runner.engine import Engine
 from runner.engine.beginning import SURELY_OVER_S, Beginning
@@ -25,7 +26,6 @@ from runner.policy.history import Doubt, Row
 from runner.policy.polling import PollSchedule
 from runner.policy.verdict import Meaning, Verdict, judge_submit
 from runner.reconciler import Reconciler
-from runner.reconciler.archive import Archive
 from runner.reconciler.expired import Expired
 from runner.submitter import Submitter
 
@@ -342,7 +342,9 @@ MUTATIONS = (
         "a denying history is believed for ever",
         _set("runner.reconciler.reconciler.REQUEUE_LIMIT", 99),
     ),
-    Mutation("a 404 inside the hour is believed at once", _set("runner.poller.NOT_FOUND_LIMIT", 1)),
+    Mutation(
+        "a 404 inside the hour is believed at once", _set("runner.poller.poller.NOT_FOUND_LIMIT", 1)
+    ),
     Mutation(
         "a start takes what is in flight for expired",
         _set("runner.engine.beginning.SURELY_OVER_S", -RETENTION_S),

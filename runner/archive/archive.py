@@ -78,7 +78,16 @@ class Archive:
                 break
         return view
 
-    async def _pages(self, model: str, since: float, until_passed: Collection[str]) -> View:
+    async def newest(self, since: float, request_ids: Collection[str], pages: int) -> View:
+        """The newest rows of all models: so many pages, and more only to end what is one of these requests.
+
+        It ends sooner where all of them have passed, or all since a time of the server's.
+        """
+        return await self._pages(None, since, request_ids, pages)
+
+    async def _pages(
+        self, model: str | None, since: float, until_passed: Collection[str], most: int = PAGE_LIMIT
+    ) -> View:
         view = View()
         dates, covers = self._dates(since)
         seen: set[tuple[str, str | None]] = set()
@@ -102,7 +111,8 @@ class Archive:
                 return view
             # A server that does not turn the page shows the newest rows for ever, and never the older.
             stale = 0 if fresh else stale + 1
-            if stale == STALE_LIMIT or _have_passed(view.rows, until_passed):
+            enough = number >= most and not is_open
+            if stale == STALE_LIMIT or enough or _have_passed(view.rows, until_passed):
                 return view
         return view
 

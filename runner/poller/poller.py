@@ -50,6 +50,7 @@ class Poller:
         self._observer = observer
         self._rng = rng
         self._records: dict[int, Record] = {}
+        self._asked: set[int] = set()
         self._troubles: dict[int, int] = {}
         self._not_found: dict[int, int] = {}
         self._empty: dict[int, int] = {}
@@ -68,8 +69,31 @@ class Poller:
         """The record of a job that the schedule has given out."""
         return self._records[key]
 
+    def waiting(self) -> list[Record]:
+        """The jobs in flight that are not just being asked for."""
+        return [record for key, record in self._records.items() if key not in self._asked]
+
+    def is_waiting(self, key: int) -> bool:
+        """Whether a job is in flight and not just being asked for."""
+        return key in self._records and key not in self._asked
+
+    def ended(self, record: Record, total_time_s: float | None) -> None:
+        """A job was found to have ended otherwise than by asking for it."""
+        self.schedule.found(record.key, self._governor.now(), total_time_s)
+        self._forget(record)
+
     async def poll(self, record: Record) -> StepResult:
         """Asks for one job; the caller has its turn."""
+        if record.key not in self._records:
+            # A page told of its end while it waited for its turn.
+            return StepResult(None)
+        self._asked.add(record.key)
+        try:
+            return await self._poll(record)
+        finally:
+            self._asked.discard(record.key)
+
+    async def _poll(self, record: Record) -> StepResult:
         call = self._route.call(record.key)
         answer, verdict = await self._ask(record, call)
         if call is Call.STATUS and verdict.meaning is Meaning.COMPLETED:

@@ -1,4 +1,4 @@
-"""The outcome of a job whose hour has passed, as the history tells it."""
+"""The outcome of a job as the history tells it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from runner.policy.verdict import Meaning, judge_failure
 
 
 async def conclude(
-    ledger: Ledger, now: float, record: Record, row: Row, rows: Sequence[Row]
+    ledger: Ledger,
+    now: float,
+    record: Record,
+    row: Row,
+    rows: Sequence[Row],
+    why: str = "recovered through the request history",
 ) -> StepResult:
     """Moves a job to what became of its request; `rows` are all that the history has of it."""
     if row.status == "FAILED":
@@ -31,6 +36,6 @@ async def conclude(
         "metrics": {"cost": row.cost},
         "from": "request history",
     }
-    event = Event(now, detail="recovered through the request history", request_id=row.request_id)
+    event = Event(now, detail=why, request_id=row.request_id)
     await ledger.complete(record, json.dumps(body), event, row.cost)
     return StepResult(State.COMPLETED, cost=row.cost)
