@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -14,7 +15,7 @@ Arguments = TypeVarTuple("Arguments")
 
 # Each may wait for the disk, which brings many files home in the time of one.
 THREADS = 32
-_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
 
 
 async def on_disk(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
@@ -22,7 +23,18 @@ async def on_disk(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
 
     What has begun to rename a file must not be left behind half way.
     """
-    future = asyncio.get_running_loop().run_in_executor(_threads, work, *arguments)
+    loop = asyncio.get_running_loop()
+    threads = _threads.get(loop)
+    if threads is None:
+        threads = _threads[loop] = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+    future = loop.run_in_executor(threads, work, *arguments)
     with anyio.CancelScope(shield=True):
         await future
     return future.result()
+
+
+def let_go() -> None:
+    """Ends the threads of the running loop, once they have done what they were given."""
+    threads = _threads.pop(asyncio.get_running_loop(), None)
+    if threads is not None:
+        threads.shutdown(wait=False)

@@ -285,7 +285,8 @@ def test_plan_tells_what_a_run_would_do_and_sends_nothing(desk: Desk, mixed: Ser
     plan = desk.run("plan", "animals.yaml", "--json").json
     assert plan["submits"] == 1
     assert plan["removed"] == 2
-    assert plan["cost"] == pytest.approx(0.04)
+    # One in three failed so far, which cost nothing.
+    assert plan["cost"] == pytest.approx(0.04 * 2 / 3)
     dry = desk.run("run", "--dry-run", "animals.yaml", "--json").json
     assert dry == plan
     assert len(mixed.sandbox.requests) == before

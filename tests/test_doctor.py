@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from desk import KEY, QUICK, Desk, Finished, Service
 
+from runner.cli.findings import OTHER_DESCRIPTORS
+from runner.fetcher import CONNECTIONS
 from runner.ledger import LedgerLock
 from runner.sandbox import Fixed, Options
 
@@ -366,7 +368,8 @@ def test_too_few_open_files_for_the_concurrency(
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
     status, found = findings(desk)
     assert status == 1
-    assert "LimitNOFILE=5096" in found["open"]["mend"]
+    wanted = 5000 + CONNECTIONS + OTHER_DESCRIPTORS
+    assert f"LimitNOFILE={wanted}" in found["open"]["mend"]
 
 
 def test_an_output_on_another_disk_is_a_note(desk: Desk, api: Service) -> None:

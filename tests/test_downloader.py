@@ -411,10 +411,11 @@ async def test_provenance_is_in_the_file_and_the_ledger_knows_the_file_as_it_is(
 
     await desk.downloader.save(await desk.completed(INLINE))
 
-    (file,) = await desk.ledger.files((await get(desk.ledger)).key)
+    found = await sql(desk.ledger, "SELECT sha256, size_bytes, received_sha256 FROM files")
+    ((sha256, size_bytes, received_sha256),) = found
     path = desk.output / "j0.png"
-    assert (file.sha256, file.size_bytes) == (media.digest(path), path.stat().st_size)
-    assert file.received_sha256 == hashlib.sha256(FOX).hexdigest()
+    assert (sha256, size_bytes) == (media.digest(path), path.stat().st_size)
+    assert received_sha256 == hashlib.sha256(FOX).hexdigest()
     with Image.open(path) as image, Image.open(io.BytesIO(FOX)) as fox:
         assert image.tobytes() == fox.tobytes()
         packet = str(image.info["XML:com.adobe.xmp"])

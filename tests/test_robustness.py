@@ -343,8 +343,8 @@ def test_a_signal_while_files_are_fetched(
     options = Options(latency=Fixed(0.05), picture_px=64, drip_s=3.0)
     api = serve(options, drain="300ms")
     desk.manifest(*[f"animal {n} [[media-drip]]" for n in range(3)])
-    # A medium is counted when it has been sent whole: what is on the disk tells that it has begun.
-    ended = stopped(desk, lambda: len(list(desk.output.rglob("*.part"))) == 3, twice=twice)
+    # A medium is counted when it has been sent whole, which takes a while.
+    ended = stopped(desk, lambda: states(desk) == {"completed": 3}, twice=twice)
     assert ended.status == 3, ended.words
     no_litter(ended)
     assert states(desk) == {"completed": 3}

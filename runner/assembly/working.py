@@ -15,6 +15,7 @@ from runner.api import Access, Api
 from runner.archive import Archive
 from runner.assembly.session import SANDBOX_KEY, Workplace
 from runner.clock import Clock
+from runner.disk import let_go
 from runner.downloader import MEDIA_RETENTION_S, Downloader
 from runner.engine import Bounds, Engine, Steps, recall
 from runner.errors import LedgerError
@@ -59,6 +60,7 @@ async def work(
     """Runs an engine until all is settled or it is stopped; `take_control` gets it before it runs."""
     settings = at.settings
     async with AsyncExitStack() as stack:
+        stack.callback(let_go)
         access = await stack.enter_async_context(_access(at))
         api = await stack.enter_async_context(Api(access))
         fetcher = await stack.enter_async_context(Fetcher(access.base_url))
