@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from random import Random
 from typing import Any
 
@@ -20,6 +20,7 @@ class Client:
 
     pace: Pace
     begins: float = 0.0
+    ends: float = inf
     sent: int = 0
     passed: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Account:
             now, _, what, client, told = event
             if self.change and now >= self.change[0]:
                 window.rpm = self.change[1]
-            if what == "send":
+            if what == "send" and now < client.ends:
                 if (wait_s := client.pace.wait_s(now)) > 0:
                     at(now + wait_s, "send", client)
                     continue
@@ -76,7 +77,7 @@ class Account:
                 else:
                     back_s = rng.uniform(*self.travel_s) / 2
                     at(now + back_s, "refuse", client, (told, max(ceil(free_at), now + 1)))
-            else:
+            elif what == "refuse":
                 left, until = told
                 client.refused.append(now)
                 client.pace.refused(now, until, left)

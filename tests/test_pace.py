@@ -383,3 +383,27 @@ def test_nothing_is_remembered_of_what_was_given_or_never_refused():
     assert Pace(60).remembered(NOW_S) == {}
     assert Pace().remembered(NOW_S) == {}
     assert Pace(remembered={}, at=NOW_S).rpm is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pace", ["given", "remembered"])
+def test_what_an_earlier_run_used_of_a_window_is_not_taken_for_a_smaller_rate(
+    kind: WindowKind, pace: str
+):
+    before = Client(Pace(60), ends=45.0)
+    after = Client(Pace(60) if pace == "given" else Pace(None, {"rpm": 60.0, "at": NOW_S}, NOW_S))
+    after.begins = 50.0
+    account = Account(kind, 60, 0.0)
+    # The first one is killed, and the next one begins in the same minute.
+    account.run(600.0, [before, after])
+    since = [at for at in after.passed if at > 180.0]
+    assert len(since) >= 0.95 * 60 * (600.0 - 180.0) / 60
+
+
+def test_a_refusal_while_little_is_sent_halves_the_rate_at_most():
+    pace = Pace(100)
+    for n in range(100):
+        pace.take(100.0 * n)
+    pace.refused(9901.0, 9960.0, left=9900.5)
+    assert pace.rpm is not None
+    assert pace.rpm >= 50

@@ -76,6 +76,7 @@ class Pace:
         self._peak = rpm or 0.0
         self._flow_rpm = FIRST_RPM
         self._sent: deque[float] = deque()
+        self._began: float | None = None
         self._full_at = 0.0
         self._waited = False
         self._changed = 0.0
@@ -106,6 +107,7 @@ class Pace:
 
     def take(self, now: float) -> None:
         """Counts a request that leaves now."""
+        self._began = now if self._began is None else self._began
         self._full_at = max(self._full_at, now) + self._flow()[0]
         self._sent.append(now)
         while self._sent[0] < now - 2 * WINDOW_S:
@@ -128,8 +130,11 @@ class Pace:
 
         Requests that had left before the first refusal was noticed are refused with it.
         """
+        start = until - WINDOW_S - COARSE_S
+        if self._began is not None and start + 2 * COARSE_S < self._began:
+            # The window began before we did: what an earlier run used of it is not in our log.
+            return
         if self._refusal is None or (now if left is None else left) > self._refusal.noticed:
-            start = until - WINDOW_S - COARSE_S
             window = sum(start < time for time in self._sent)
             minute = sum(now - WINDOW_S < time for time in self._sent)
             # A minute touches at most two windows; a reset that is not told says nothing of the start.
@@ -161,7 +166,11 @@ class Pace:
             taken = min(taken, refusal.limit - 1)
         alone = taken >= refusal.peak - max(1.0, SAME_SHARE * refusal.peak)
         self._peak = taken if alone else max(taken, refusal.peak + (taken - refusal.peak) / 4)
-        self._limit = max(1.0, taken if alone else taken * (1 - SHARED_DECREASE))
+        limit = taken if alone else taken * (1 - SHARED_DECREASE)
+        if refusal.limit is not None and taken < refusal.limit / 2:
+            # So few were sent that they tell little of the limit: somebody else's day, or a whim.
+            limit = max(limit, refusal.limit / 2)
+        self._limit = max(1.0, limit)
         again_in_vain = alone and refusal.tries
         self._patience = min(2 * refusal.patience, LONGEST_PATIENCE) if again_in_vain else 1
         self._tries, self._changed = 0, refusal.noticed
