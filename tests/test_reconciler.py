@@ -886,6 +886,30 @@ async def test_files_of_one_request_that_stand_on_two_pages_all_come_back(night:
     assert sorted(json.loads(found[1])["output"]) == [f"https://media/{n}.png" for n in range(3)]
 
 
+async def test_rows_that_land_while_pages_are_turned_hide_no_file_of_a_request(
+    night: Night,
+) -> None:
+    await night.expire()
+    night.history.per_page = 2
+    night.history.add("stranger-1", NOW + 100, 1)
+    made = {"model_status": "COMPLETED", "credits_deduction": 0.04}
+    for n in range(2):
+        night.history.add("r-0", NOW, 0, generation_url=f"https://media/{n}.png", **made)
+
+    async def land() -> None:
+        # The second page begins with a row that is new and newer, and the last file is on the third.
+        if len(night.history.lists) == 2:
+            night.history.add("stranger-2", NOW + 50, 1)
+            night.history.add("stranger-3", NOW + 40, 1)
+
+    night.history.when_asked = land
+    await night.look(NOW + HOUR_S + 60)
+
+    found = await night.ledger.completed((await get(night.ledger, "j0")).key)
+    assert found is not None
+    assert sorted(json.loads(found[1])["output"]) == [f"https://media/{n}.png" for n in range(2)]
+
+
 async def test_what_has_ended_there_is_not_paid_anew_because_its_list_cannot_be_read(
     night: Night,
 ) -> None:

@@ -41,7 +41,7 @@ class View:
 
     def has_passed(self, request_id: str) -> bool:
         """Whether the rows of a request have begun and ended here."""
-        return _have_passed(self.rows, (request_id,))
+        return request_id in _passed(self.rows, (request_id,))
 
 
 class Archive:
@@ -105,14 +105,17 @@ class Archive:
             seen.update((row.request_id, row.url) for row in fresh)
             view.rows += fresh
             # The outputs of one request may stand on two pages, whatever the clocks say of their time.
-            is_open = bool(view.rows) and view.rows[-1].request_id in until_passed
+            passed = _passed(view.rows, until_passed)
+            is_open = any(
+                row.request_id in until_passed and row.request_id not in passed for row in view.rows
+            )
             if not page or (reaches_back(page, since) and not is_open):
                 view.whole = covers
                 return view
             # A server that does not turn the page shows the newest rows for ever, and never the older.
             stale = 0 if fresh else stale + 1
-            enough = number >= most and not is_open
-            if stale == STALE_LIMIT or enough or _have_passed(view.rows, until_passed):
+            enough = number >= most and view.rows[-1].request_id not in until_passed
+            if stale == STALE_LIMIT or enough or passed.issuperset(until_passed or (None,)):
                 return view
         return view
 
@@ -149,8 +152,18 @@ def _row_in(answer: Answer, request_id: str) -> Row | None:
     return next((each for each in found if each.request_id == request_id), None)
 
 
-def _have_passed(rows: Sequence[Row], request_ids: Collection[str]) -> bool:
-    """Whether the rows of all these requests have begun and ended, as far as these rows go."""
-    if not request_ids or not rows or rows[-1].request_id in request_ids:
-        return False
-    return {row.request_id for row in rows}.issuperset(request_ids)
+def _passed(rows: Sequence[Row], request_ids: Collection[str]) -> set[str]:
+    """Those of the requests whose rows have begun and ended: an older row follows on all of them.
+
+    Newer rows that follow prove nothing: they landed meanwhile and pushed older ones to the next page.
+    """
+    oldest = float("inf")
+    passed: set[str] = set()
+    unpassed: set[str] = set()
+    for row in reversed(rows):
+        created = row.created
+        if row.request_id in request_ids:
+            has_older = created is not None and created > oldest
+            (passed if has_older else unpassed).add(row.request_id)
+        oldest = oldest if created is None else min(oldest, created)
+    return passed - unpassed
