@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = "soak.yaml"
 MODELS = 20
 CONCURRENCY = 64
+AMPLE_RPM = 600_000
 # Shares of lives: killed while they start, while they plan a rewritten manifest, at a crash point.
 EARLY, REPLANNED, AT_POINTS = 0.08, 0.02, 0.1
 # How long the interpreter takes to load the program, and how long a life works after that.
@@ -103,8 +104,9 @@ class Soak:
     def prepare(self, url: str) -> None:
         """Config and manifest; the key is in the environment only."""
         lines = (
-            f"api: {{base_url: '{url}', history_url: '{url}', timeout: 2s}}",
-            f"run: {{concurrency: {CONCURRENCY}, doubt_wait: {self.asked.doubt_wait}}}",
+            # A rate that is not known would be felt for anew in each of these short lives.
+            f"api: {{base_url: '{url}', history_url: '{url}', timeout: 2s, rpm: {AMPLE_RPM}}}",
+            f"run: {{concurrency: {CONCURRENCY}, doubt_wait: {self.asked.doubt_wait}, gallery: false}}",
         )
         (self.folder / "config.yaml").write_text("\n".join(lines), "utf-8")
         entries = [f"  - {{file: m{n:02}.csv, model: soak-{n:02}}}" for n in range(MODELS)]

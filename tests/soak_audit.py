@@ -203,7 +203,11 @@ def _files(found: Audit, output: Path, jobs: dict[str, dict[str, Any]], url: str
     names = Counter(path for _, _, path, *_ in recorded)
     found.none("file names used twice", [path for path, count in names.items() if count > 1])
     there = {p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file()}
-    there = {name for name in there if not name.startswith((".gallery/", "gallery.html"))}
+    there = {
+        name
+        for name in there
+        if not name.startswith((".gallery/", "gallery.html", "metadata.jsonl"))
+    }
     found.none("orphaned .part files", sorted(p for p in there if p.endswith(".part")))
     strange = sorted(p for p in there - set(names) if not p.endswith(".part"))
     found.none("files that no job has", strange)

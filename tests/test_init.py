@@ -253,7 +253,7 @@ def test_the_service_says_paths_and_exit_statuses_as_systemd_reads_them(desk: De
 def test_cron_takes_the_crontab(desk: Desk) -> None:
     home = scheduled(desk, "--cron")
     told = subprocess.run(
-        ["crontab", "-n", str(home / "night.cron")], capture_output=True, text=True, timeout=60
+        ["crontab", "-n", "night.cron"], cwd=home, capture_output=True, text=True, timeout=60
     )
     if "invalid option" not in told.stderr:
         assert told.returncode == 0, told.stderr
