@@ -17,6 +17,7 @@ from runner.events import Call
 from runner.job import State
 from runner.ledger import Group, Ledger
 from runner.ledger.sampling import ModelSample, model_samples, waiting_by_model
+from runner.policy.admission import unproven
 from runner.policy.forecast import REQUESTS_PER_JOB, Bounds, Forecast, Known, Load, forecast
 from runner.report.tally import Progress
 
@@ -27,8 +28,6 @@ OBSERVED_FACT = "observed"
 # Fewer submits than these say little of how many requests a job needs; more than these weigh no more.
 FEW_SUBMITS, MANY_SUBMITS = 20, 1000
 SHORT_RUN_S = 120.0
-# What a run that finds its own width may have in flight, where nobody has stated it.
-USUAL_IN_FLIGHT = 64
 
 _ACTIONS = {
     "new": "submit",
@@ -193,7 +192,7 @@ async def _forecast(
         for load in loads
     }
     rpm = at.settings.api.rpm or observed.rpm
-    width = run.concurrency or USUAL_IN_FLIGHT
+    width = run.concurrency or unproven(rpm)
     bounds = Bounds(width, rpm, observed.requests_per_job, run.budget, limit)
     return forecast(loads, known, bounds)
 

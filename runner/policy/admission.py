@@ -24,6 +24,11 @@ SHORTEST_OBSERVED_S = 60.0
 ENOUGH = 20
 
 
+def unproven(rpm: float | None) -> int:
+    """How many may be in flight before anything has come back, at a rate as far as it is known."""
+    return int(min(UNPROVEN_MOST, UNPROVEN_MINUTES * (UNPROVEN_RPM if rpm is None else rpm)))
+
+
 class Admission:
     """The most jobs in flight, from the rate that is allowed and the completions that are seen.
 
@@ -52,8 +57,7 @@ class Admission:
         """The most jobs that may be in flight now."""
         while self._recent and self._recent[0] <= now - OBSERVED_S:
             self._recent.popleft()
-        rpm = UNPROVEN_RPM if self.rpm is None else self.rpm
-        most = min(UNPROVEN_MOST, UNPROVEN_MINUTES * rpm) + PROVEN * self._completed
+        most: float = unproven(self.rpm) + PROVEN * self._completed
         if (rate := self._completions_per_second(now)) is not None:
             most = min(most, SHARE * self._retention_s * rate)
         most = max(LEAST, int(most))

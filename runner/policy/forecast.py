@@ -21,7 +21,7 @@ WINDOW_S = 60.5
 ASKED_AT, ASKED_AGAIN = 0.9, 1.35
 # The last jobs are found some time after they are done.
 FOUND_LATE = 1.1
-DOWNLOADS_AT_ONCE = 16
+DOWNLOADS_AT_ONCE = 64
 # Prices that differ by more are no single price.
 SPREAD = 1.1
 
