@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
 from enum import IntEnum
@@ -36,33 +35,17 @@ class Bell:
     """Wakes one waiting loop; a ring while nobody waits is not lost."""
 
     def __init__(self) -> None:
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._event = anyio.Event()
 
     def ring(self) -> None:
         """Wakes whoever waits, or the next one who will."""
-        self._rung = True
-        _wake(self._waiter)
+        self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Returns at the next ring or after `timeout_s` seconds."""
-        if self._rung:
-            # A loop whose bell rings at once lets the others have their turn all the same.
-            await asyncio.sleep(0)
-        else:
-            # Bells ring several times a job: a scope and an event each time would be dear.
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = None
-            if timeout_s is not None:
-                timer = loop.call_later(timeout_s, _wake, self._waiter)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                if timer is not None:
-                    timer.cancel()
-        self._rung = False
+        with anyio.move_on_after(timeout_s):
+            await self._event.wait()
+        self._event = anyio.Event()
 
 
 class Governor:
@@ -158,8 +141,3 @@ class Governor:
         if self._pace.hold(self._clock.monotonic() + seconds):
             self._observer(Held(now + seconds, reason))
         return now + seconds
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
