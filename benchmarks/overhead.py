@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.overhead_clients import THREADS, Task
-from benchmarks.tables import keep, table
+from benchmarks.results import keep, table
 
 WHAT = {
     "bare": "aiohttp loop: submit, GET the result, GET the picture, write it; no ledger, no fsync, no check",

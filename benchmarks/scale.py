@@ -22,7 +22,7 @@ from urllib.request import urlopen
 
 from benchmarks.overhead import server
 from benchmarks.overhead_clients import KEY, MODEL, prompt
-from benchmarks.tables import keep, table
+from benchmarks.results import keep, table
 from runner.ledger.queries import PUT_FILE
 
 LEFT = 2000

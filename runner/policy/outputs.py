@@ -112,7 +112,7 @@ def _from_media(value: Any) -> Iterator[Output]:
 
 
 def _is_url(value: Any) -> bool:
-    if not isinstance(value, str) or any(c.isspace() for c in value.strip()):
+    if not isinstance(value, str) or len(value.split(maxsplit=1)) != 1:
         return False
     address = value.strip().lower()
     return address.startswith(("http://", "https://", "data:")) or bool(_ROOTED.fullmatch(address))
