@@ -124,9 +124,11 @@ def _applied_anyway(self: Write, database: Any) -> bool:
     return _real_apply(Write([changed, *others]), database)
 
 
-def _again_without_deadline(self: Any, key: int, flight: Any, now: float, wait_s: float) -> None:
+def _again_without_deadline(
+    self: Any, key: int, flight: Any, now: float, wait_s: float, guess_s: float = float("inf")
+) -> None:
     flight.deadline = float("inf")
-    _real_again(self, key, flight, now, wait_s)
+    _real_again(self, key, flight, now, wait_s, guess_s)
 
 
 _real_again = PollSchedule._again
