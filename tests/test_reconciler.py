@@ -194,6 +194,21 @@ async def test_the_hour_runs_by_our_own_clock(night: Night) -> None:
     assert (await get(night.ledger)).deadline == NOW + 2 + HOUR_S
 
 
+async def test_without_the_servers_time_an_hour_that_is_over_by_our_clock_may_have_just_begun(
+    night: Night,
+) -> None:
+    await night.doubt()
+    night.history.add("r-0", NOW + 1)
+    night.history.skew_s = None
+    night.governor.server = ServerTime()
+
+    await night.look(NOW + 24 * HOUR_S)
+
+    found = await get(night.ledger)
+    assert found.state is State.SUBMITTED
+    assert found.deadline == NOW + 25 * HOUR_S
+
+
 async def test_after_its_hour_the_history_tells_the_outcome(night: Night) -> None:
     await night.doubt()
     for n in range(3):

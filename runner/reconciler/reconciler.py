@@ -288,6 +288,9 @@ class Reconciler:
         )
         if now < deadline or not ended:
             event = Event(now, detail=detail, request_id=row.request_id)
+            if ours is None:
+                # Nothing tells by how much our clock is wrong: its hour may only just have begun.
+                deadline = max(deadline, now + self._rules.retention_s)
             await self._ledger.find(record, submitted_at, deadline, event, row.created)
             return StepResult(State.SUBMITTED, reason=detail)
         return await conclude(self._ledger, now, record, row, rows)

@@ -161,7 +161,7 @@ def _life(rng: Random, price: float) -> Life:
         on_doubt=rng.choice(("reconcile",) * 12 + ("hold", "resubmit")),
         on_expired=rng.choice(("recover",) * 12 + ("hold", "resubmit")),
         wait_for_credits=rng.random() < 0.3,
-        poll=rng.choice(("auto", "auto", "status", "result")),
+        poll=rng.choice(("auto", "auto", "status", "result", "history")),
         death=death,
         pause_s=8 * DAY_S if rng.random() < 0.02 else rng.choice(pauses) * rng.uniform(0.5, 1.5),
         skew_s=rng.choice((0.0, 0.0, rng.uniform(-3.0, 3.0))),

@@ -12,8 +12,9 @@ from unittest.mock import patch
 
 import anyio
 
+from runner.archive import Archive
 from runner.downloader import Downloader
-from runner.engine import Bounds, Engine, Steps
+from runner.engine import Bounds, Engine, Steps, recall
 from runner.events import Ending
 from runner.gate import Gate
 from runner.governor import Clock, Governor
@@ -25,9 +26,9 @@ from runner.policy.admission import Admission
 from runner.policy.breaker import Breaker
 from runner.policy.budget import Budget
 from runner.policy.pace import Pace
-from runner.policy.polling import SCOUT_FIRST_S
+from runner.policy.polling import SCOUT_FIRST_S, PollSchedule
 from runner.policy.route import Route
-from runner.poller import Poller
+from runner.poller import Pages, Poller
 from runner.reconciler import DoubtRules, Reconciler
 from runner.submitter import SubmitRules, Submitter
 from runner.treasurer import Treasurer
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .night import Night
 
 STEPS_WITH_POINTS = ("runner.submitter", "runner.poller.poller", "runner.downloader")
+STEPS_WITH_FILES = ("runner.downloader", "runner.inventory")
+STEPS_WITH_JITTER = ("runner.engine.beginning", "runner.engine.fetching")
 SIGNAL = "SIGTERM"
 
 
@@ -108,7 +111,8 @@ async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
     if life.retries:
         states = tuple(State(state) for state in life.retries)
         await retry(ledger, Selection(states=states), clock.now())
-    governor = Governor(Pace(life.rpm), rng, night.see, clock)
+    learned = await recall(ledger)
+    governor = Governor(Pace(life.rpm, learned.pace, clock.now()), rng, night.see, clock)
     aside = governor
     if not weather.history.same_host:
         aside = Governor(Pace(life.rpm), Random(rng.random()), night.see, clock)
@@ -121,13 +125,18 @@ async def run(night: Night, lived: Lived, loop: VirtualLoop) -> None:
         RETENTION_S,
     )
     rules = SubmitRules(weather.attempts, RETENTION_S)
+    by_pages = life.poll == "history"
+    route = Route("auto" if by_pages else life.poll)  # type: ignore[arg-type]
+    schedule = PollSchedule(governor.rpm, learned.latencies)
+    poller = Poller(ledger, api, governor, rng, night.see, route, schedule)
     steps = Steps(
         Submitter(ledger, api, governor, rules, rng, night.see),
-        Poller(ledger, api, governor, rng, night.see, Route(life.poll)),  # type: ignore[arg-type]
+        poller,
         Downloader(ledger, api, governor, night.folder),
         Inventory(ledger, governor, night.folder),
         Reconciler(ledger, api, aside, doubt, night.see),
         Treasurer(api, governor, night.see),
+        Pages(poller, Archive(api, aside, night.see), ledger, aside) if by_pages else None,
     )
     prices = {slug: model.cost for slug, model in weather.models.items()}
     gate = Gate(
@@ -180,17 +189,20 @@ def patched() -> Iterator[None]:
     with ExitStack() as stack:
         for module in STEPS_WITH_POINTS:
             stack.enter_context(patch(f"{module}.reach", REACH))
-        stack.enter_context(patch("anyio.to_thread.run_sync", _at_once))
+        for module in STEPS_WITH_FILES:
+            stack.enter_context(patch(f"{module}.on_disk", _on_disk))
         # Other tests are in a hurry to ask; a night is to be the same wherever it is played.
         stack.enter_context(patch("runner.policy.polling.SCOUT_FIRST_S", SCOUT_FIRST_S))
-        # Its jitter has a seed of its own, or no night could be told again.
-        stack.enter_context(patch("runner.engine.fetching.Random", lambda: Random(0)))
+        # Their jitter has a seed of its own, or no night could be told again.
+        for module in STEPS_WITH_JITTER:
+            stack.enter_context(patch(f"{module}.Random", lambda: Random(0)))
         yield
 
 
-async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
-    # A thread's work is not undone when the one who waits for it dies.
-    await anyio.sleep(0.001)
+async def _on_disk(work: Callable[..., Any], *arguments: Any) -> Any:
+    # A thread's work is done whether the one who waits for it is cancelled or not.
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(0.001)
     return work(*arguments)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -19,6 +19,8 @@ from .database import Dead
 from .loop import VirtualLoop
 from .server import WINDOW_S, Server
 from .weather import TIMEOUT_S
+
+T = TypeVar("T")
 
 # A turn is granted before the intent is committed, and the request leaves after that.
 COMMIT_GRACE_S = {"quick": 2.0, "slow": 30.0}
@@ -80,8 +82,8 @@ class Line:
 
     # And the one of `runner.fetcher.Fetcher`.
 
-    async def fetch(self, url: str, part: Path) -> str | None:
-        """Writes a file, or only half of it."""
+    async def fetch(self, url: str, part: Path, look: Callable[[str | None], T]) -> T:
+        """Writes a file, or only half of it, and looks at it."""
         await self._sleep(self.rng.uniform(0.01, 1.0))
         data = self.server.file(url)
         if data is None:
@@ -90,7 +92,7 @@ class Line:
             _write(part, data[: len(data) // 2])
             raise FetchFailed("only half of the bytes came")
         _write(part, data)
-        return "video/mp4"
+        return look("video/mp4")
 
     async def _exchange(self, kind: str, arrive: Callable[[], Answer]) -> Answer:
         if self.dead:

@@ -192,11 +192,16 @@ def _set_anyhow(rng: Random, weather: Weather) -> Weather:
 
 def _laptop(rng: Random, weather: Weather) -> Weather:
     """The lid is closed while requests are under way, and their rows come late."""
-    asleep = (rng.uniform(0.0, 1.5), rng.choice((40.0, 300.0, 3000.0, 30_000.0)))
+    # Among the POSTs; or within the first question for the time, and no other answer tells it better.
+    is_alone = rng.random() < 0.6
+    asleep = (
+        rng.uniform(0.1, 0.6 if is_alone else 1.5),
+        rng.choice((40.0, 300.0, 3000.0, 30_000.0)),
+    )
     lives = tuple(
         replace(
             life,
-            concurrency=8,
+            concurrency=1 if is_alone else 8,
             rpm=None,
             death=rng.choice((Death(), life.death, Death("point", 1, point="submit-answered"))),
             pause_s=rng.uniform(1.0, 40.0),
@@ -212,7 +217,7 @@ def _laptop(rng: Random, weather: Weather) -> Weather:
     return replace(
         weather,
         lives=lives,
-        wire=Wire(lost=0.4),
+        wire=Wire(lost=0.6 if is_alone else 0.4),
         history=History(late_s=0.95),
         doubt_wait_s=120.0,
         dated=True,
