@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 from desk import QUICK, Desk, Process, Service
+from hypothesis import HealthCheck, settings
 
 from runner.sandbox import Options
+
+# How quick the machine is says nothing of what is right.
+settings.register_profile(
+    "calm", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("calm")
 
 
 @pytest.fixture(autouse=True)

@@ -167,7 +167,7 @@ def test_4_when_the_key_is_refused_while_polling(desk: Desk, serve: Callable[...
 
 
 def test_75_while_another_run_holds_the_ledger(desk: Desk, serve: Callable[..., Service]) -> None:
-    api = serve(Options(latency=Fixed(0.8), picture_px=64))
+    api = serve(Options(latency=Fixed(4.0), picture_px=64))
     first = desk.start("run", desk.manifest("a red fox"))
     wait_until(lambda: api.accepted)
     second = desk.process("run", "animals.yaml")
