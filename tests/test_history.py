@@ -487,3 +487,15 @@ def test_of_equal_requests_as_many_are_adopted_as_there_are(jobs: int, requests:
 
 def test_a_time_is_told_in_the_zone_of_the_world() -> None:
     assert datetime.fromtimestamp(NOW, UTC).isoformat() == ISO
+
+
+def test_equal_requests_are_shared_out_so_that_the_most_jobs_find_one() -> None:
+    # A computer slept over the first job's POST: it may be either request, the second's only the early one.
+    long = Doubt(1, "imagen", FOX, NOW, NOW + 500)
+    short = Doubt(2, "imagen", FOX, NOW, NOW + 20)
+    early, late = row("r-early", NOW + 1), row("r-late", NOW + 300)
+    found = match([long, short], [late, early], ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {
+        1: "r-late",
+        2: "r-early",
+    }

@@ -132,7 +132,8 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
         if row.body is not None:
             by_body[canonical(row.body)].append(row)
     adopted: dict[int, Row] = {}
-    for doubt in sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)):
+    # Who has the least time to choose from takes the earliest that is his: so the most find one.
+    for doubt in sorted(doubts, key=lambda doubt: (doubt.until, doubt.since, doubt.key)):
         candidates = [row for row in by_body[canonical(doubt.body)] if _fits(row, doubt)]
         if candidates:
             row = min(candidates, key=_age)

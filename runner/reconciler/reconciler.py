@@ -98,13 +98,15 @@ class Reconciler:
         self._looked = True
         groups: dict[tuple[str, bool], list[Record]] = defaultdict(list)
         for record in records:
-            if self._cases[record.key].next_look <= now:
-                # Those held for days would have the recent ones wait for all pages since.
-                is_old = self._server_now(now) - self._span(record)[0] > OLD_S
-                groups[record.model, is_old].append(record)
+            # Those held for days would have the recent ones wait for all pages since.
+            is_old = self._server_now(now) - self._span(record)[0] > OLD_S
+            groups[record.model, is_old].append(record)
+        due = {record.key for record in records if self._cases[record.key].next_look <= now}
         resolved: list[Resolved] = []
         for (model, _), doubtful in groups.items():
-            resolved += await self._settle(model, doubtful)
+            # Equal requests are shared out among all of them, or one takes what only another could have.
+            if any(record.key in due for record in doubtful):
+                resolved += await self._settle(model, doubtful, due)
         return resolved
 
     def _server_now(self, at: float) -> float:
@@ -134,7 +136,7 @@ class Reconciler:
         since = self._server_now(record.submitted_at or 0.0)
         return since, since + self._rules.timeout_s
 
-    async def _settle(self, model: str, records: list[Record]) -> list[Resolved]:
+    async def _settle(self, model: str, records: list[Record], due: set[int]) -> list[Resolved]:
         sending = await self._ledger.submitting_bodies()
         view = await self._view(model, records)
         sending |= await self._ledger.submitting_bodies()
@@ -150,6 +152,8 @@ class Reconciler:
             row = matching.adopted.get(record.key)
             if row is not None:
                 resolved.append(Resolved(record, await self._adopt(record, row, view)))
+                continue
+            if record.key not in due:
                 continue
             doubt = doubts.get(record.key)
             shown = record.key in matching.absent
