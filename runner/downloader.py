@@ -223,14 +223,20 @@ class Downloader:
 
     async def _failed(self, record: Record, failure: FetchFailed) -> StepResult:
         now = self._governor.now()
-        submitted_at = record.submitted_at or now
         reason = str(failure)
         event = Event(now, failure.status, reason)
-        if failure.gone and now - submitted_at > MEDIA_RETENTION_S:
+        if failure.gone and self._age_s(record, now) > MEDIA_RETENTION_S:
             await self._ledger.end(record, State.EXPIRED, event)
             return StepResult(State.EXPIRED, reason=reason)
         await self._ledger.explain(record, event)
         return StepResult(State.COMPLETED, now, reason=reason)
+
+    def _age_s(self, record: Record, now: float) -> float:
+        """How long ago a job was sent: by the server's clock where that is known."""
+        server_now = self._governor.server.earliest(now)
+        if server_now is not None and record.server_at is not None:
+            return server_now - record.server_at
+        return now - (record.submitted_at or now)
 
     async def _flag(self, record: Record, files: list[SavedFile]) -> None:
         """Says once of each file that several prompts gave it: servers send placeholders with a 200."""

@@ -65,14 +65,19 @@ class Archive:
             return False, None
         return True, _row_in(answer, request_id)
 
-    async def view(self, model: str, since: float, until_passed: Collection[str] = ()) -> View:
+    async def view(
+        self, model: str, since: float, until_passed: Collection[str] = (), newest: float = 0.0
+    ) -> View:
         """The model's rows since a time of the server's, page by page, until none can be missing.
 
         With `until_passed` it ends when the rows of all these requests have passed. Pages that were
         read too far apart are read again: what came in between has moved rows from one to the other.
         """
         for _ in range(CALM_TRIES):
-            began, view = self._governor.now(), await self._pages(model, since, until_passed)
+            began, view = (
+                self._governor.now(),
+                await self._pages(model, since, until_passed, newest=newest),
+            )
             view.taken_at = self._governor.server.earliest(began)
             if view.pages < 2 or self._governor.now() - began < CALM_S * view.pages:
                 break
@@ -86,10 +91,15 @@ class Archive:
         return await self._pages(None, since, request_ids, pages)
 
     async def _pages(
-        self, model: str | None, since: float, until_passed: Collection[str], most: int = PAGE_LIMIT
+        self,
+        model: str | None,
+        since: float,
+        until_passed: Collection[str],
+        most: int = PAGE_LIMIT,
+        newest: float = 0.0,
     ) -> View:
         view = View()
-        dates, covers = self._dates(since)
+        dates, covers = self._dates(since, newest)
         seen: set[tuple[str, str | None]] = set()
         stale = 0
         for number in range(1, PAGE_LIMIT + 1):
@@ -119,11 +129,15 @@ class Archive:
                 return view
         return view
 
-    def _dates(self, since: float) -> tuple[tuple[str, str], bool]:
-        """The days to ask for, and whether they reach back as far as wanted."""
+    def _dates(self, since: float, newest: float) -> tuple[tuple[str, str], bool]:
+        """The days to ask for, and whether they reach back as far as wanted.
+
+        `newest`: a time of the server's that is known to have been, whatever our own clock says.
+        """
         day = timedelta(days=1)
         now = self._governor.now()
-        today = datetime.fromtimestamp(self._governor.server.latest(now) or now, UTC).date()
+        latest = max(self._governor.server.latest(now) or now, newest)
+        today = datetime.fromtimestamp(latest, UTC).date()
         # A day more on both sides, for the server's own idea of the date.
         wanted = datetime.fromtimestamp(since, UTC).date() - day
         first = max(wanted, today - LONGEST_SPAN_DAYS * day)

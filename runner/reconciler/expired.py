@@ -92,14 +92,18 @@ class Expired:
         view = View(usable=True)
         if completed:
             since = min(self._sent_at(record, row) for record, row in completed)
-            view = await self._archive.view(model, since, {row.request_id for _, row in completed})
+            ids = {row.request_id for _, row in completed}
+            newest = max(row.created or 0.0 for _, row in completed)
+            view = await self._archive.view(model, since, ids, newest)
         resolved: list[Resolved] = []
         for record, row in found:
-            rows = [each for each in view.rows if each.request_id == row.request_id] or [row]
-            # A list that broke off may lack some of its files; the last try takes what there is.
+            listed = [each for each in view.rows if each.request_id == row.request_id]
+            rows = listed or [row]
+            # A list that broke off may lack some of its files; the last try takes what there is. One
+            # that does not know what the history knows by id tells nothing tonight.
             complete = view.whole or view.has_passed(row.request_id)
             last_try = self._tries + 1 >= UNUSABLE_LIMIT
-            if row.status == "COMPLETED" and not (view.usable and (complete or last_try)):
+            if row.status == "COMPLETED" and not (listed and (complete or last_try)):
                 self._ended_there.add(record.key)
                 continue
             if row.status == "COMPLETED" and not any(each.url for each in rows):
