@@ -192,6 +192,16 @@ async def test_media_that_are_gone_for_good_leave_nothing_and_end_the_job(desk: 
     assert desk.files == []
 
 
+async def test_how_old_media_are_is_told_by_the_servers_clock_where_it_is_known(desk: Desk) -> None:
+    async with MediaHost(reply(status=404)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        await sql(desk.ledger, "UPDATE jobs SET server_at = ?", desk.governor.time)
+        # A week has passed there, and our own clock was set back.
+        server_now = desk.governor.time + MEDIA_RETENTION_S + 60
+        desk.governor.server.hear(server_now, desk.governor.time, 0.0)
+        assert (await desk.save(key)).state is State.EXPIRED
+
+
 # Wrong media.
 
 PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"

@@ -772,6 +772,29 @@ async def test_an_expired_job_of_many_pages_ago_has_all_its_files(night: Night) 
     assert len(json.loads(found[1])["output"]) == 4
 
 
+async def test_a_list_that_does_not_know_an_expired_job_is_not_taken_for_all_its_files(
+    night: Night,
+) -> None:
+    await night.expire()
+    done = {"model_status": "COMPLETED", "generation_url": FILE}
+    night.history.add("r-0", NOW, **done)
+    # Its list shows other requests and not this one; by its id there is one row.
+    night.history.rows[-1]["model_name"] = "of another name"
+    for _ in range(4):
+        night.governor.time += HOUR_S
+        await night.look()
+    assert await night.state() is State.EXPIRED
+
+
+async def test_a_clock_that_is_behind_does_not_bound_the_days_of_the_list(night: Night) -> None:
+    await night.expire()
+    night.history.skew_s = None
+    night.history.add("r-0", NOW + 2 * 86400.0, model_status="COMPLETED", generation_url=FILE)
+    assert await night.look(NOW + HOUR_S) == {"j0": State.COMPLETED}
+    created = datetime.fromtimestamp(NOW + 2 * 86400.0, UTC).date()
+    assert night.history.lists[-1].to_date >= created.isoformat()
+
+
 async def test_an_expired_job_that_failed_is_told_so(night: Night) -> None:
     await night.expire()
     night.history.add("r-0", NOW, model_status="FAILED", error="CUDA out of memory")
