@@ -123,7 +123,9 @@ def _purse(night: Night) -> Iterator[str]:
         if lived.life.limit is not None and len(sent) > lived.life.limit:
             yield f"life {number} had {len(sent)} accepted, with a limit of {lived.life.limit}"
         spent, budget = sum(request.cost for request in sent), lived.life.budget
-        if budget is not None and spent > budget + 1e-6:
+        # What was paid for a request that the history denies is counted nowhere: see docs/guarantees.md.
+        denied = night.weather.history.hides or night.weather.history.denies
+        if budget is not None and not denied and spent > budget + 1e-6:
             yield f"life {number} spent ${spent:.2f}, with a budget of ${budget:.2f}"
 
 
