@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, fsum
 
+from runner.policy.pace import SLACK_S, WINDOW_S
+
 # A submit and one GET, and now and then a question that came too early.
 REQUESTS_PER_JOB = 2.2
 # Fewer finished jobs than these are an anecdote.
 ENOUGH = 10
 # The pace lets so many requests out at once and then waits until the first of them is so old.
-WINDOW_S = 60.5
+PACED_S = WINDOW_S + SLACK_S
 # The poller asks when about nine in ten are done, and again somewhat later: where jobs stayed in flight
 # for longer than that, it was the rate that held the polls up, and the rate is counted by itself.
 ASKED_AT, ASKED_AGAIN = 0.9, 1.35
@@ -210,11 +212,11 @@ def _seconds(
         # What is left for the last window goes out as quickly as the jobs in flight allow.
         rest = (requests - windows * bounds.rpm) / max(requests, 1)
         last_s = (
-            rest * WINDOW_S
+            rest * PACED_S
             if flow_s is None
-            else min(WINDOW_S, _flow_s(loads, known, bounds.concurrency, rest) or 0.0)
+            else min(PACED_S, _flow_s(loads, known, bounds.concurrency, rest) or 0.0)
         )
-        worked_s = max(windows * WINDOW_S + last_s, flow_s or 0.0)
+        worked_s = max(windows * PACED_S + last_s, flow_s or 0.0)
     fetched_s = _fetched_s(loads, known)
     if worked_s is None or (not jobs and fetched_s is None):
         return None
