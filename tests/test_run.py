@@ -165,8 +165,9 @@ def test_a_lost_file_whose_media_are_gone_is_reported_as_expired(desk: Desk, don
     lost, week_s = desk.files()[0], 7 * 86400
     (desk.output / lost).unlink()
     desk.sql(
-        "UPDATE jobs SET submitted_at = submitted_at - ?, completed_at = completed_at - ?",
-        *[week_s + 3600] * 2,
+        "UPDATE jobs SET submitted_at = submitted_at - ?1, server_at = server_at - ?1,"
+        " completed_at = completed_at - ?1",
+        week_s + 3600,
     )
     for record in done.sandbox.accepted.values():
         record.finished_at -= week_s + 3600
@@ -183,7 +184,9 @@ def test_an_expired_job_whose_file_comes_back_is_saved_again(desk: Desk, done: S
     lost = desk.output / desk.files()[0]
     kept = lost.read_bytes()
     lost.unlink()
-    desk.sql("UPDATE jobs SET submitted_at = submitted_at - ?", 8 * 86400)
+    desk.sql(
+        "UPDATE jobs SET submitted_at = submitted_at - ?1, server_at = server_at - ?1", 8 * 86400
+    )
     for record in done.sandbox.accepted.values():
         record.finished_at -= 8 * 86400
     assert desk.run("run", "animals.yaml").status == 1
