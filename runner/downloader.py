@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import errno
@@ -11,7 +12,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from string import Formatter
 
 import anyio
 
@@ -23,6 +23,7 @@ from runner.governor import Governor
 from runner.job import Consequence, SavedFile, State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.media import Checked, Kind, UnusableMedium, check, put_in_place, write_whole
+from runner.policy.names import file_name, likely_name, part_name, with_suffix
 from runner.policy.outputs import Data, Medium, Output, Text, outputs_of
 from runner.provenance import NotEmbeddable, can_hold, write_with_packet, xmp_packet
 
@@ -40,6 +41,14 @@ class _Work:
     targets: set[str] = field(default_factory=set)
     # Temporary files that this run has written; any others are left from one that was killed.
     begun: set[Path] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A name that is claimed, and whether the ledger knows it as another job's."""
+
+    path: str
+    taken: asyncio.Future[bool]
 
 
 class Downloader:
@@ -125,9 +134,10 @@ class Downloader:
             work.files[n] = await self._one(work, n, output, known.get(n))
         files = [work.files[n] for n in range(len(outputs))]
         event = Event(self._governor.now(), detail=", ".join(str(f.path) for f in files))
-        if await self._ledger.save(record, files, event):
+        if saved := await self._ledger.save(record, files, event):
             reach("saved-committed")
-            await self._flag(record, files)
+            if saved.is_flagged:
+                await self._flag(record, files)
         return StepResult(State.SAVED)
 
     async def _tidy(self, work: _Work, count: int) -> None:
@@ -143,12 +153,15 @@ class Downloader:
         part = self._output / part_name(record.output, n, record.key)
         # Whatever ends this try, the file is remembered until it is known to be gone.
         work.begun.add(part)
+        # The name that it will probably get: the ledger is asked for it while the file comes.
+        name = likely_name(record.output, n, output)
+        likely = None if name is None else self._claim(work, n, name)
         try:
             checked = await self._bring(output, part)
             if self._embed and can_hold(checked.kind.content_type):
                 checked = await self._embedded(record, part, checked)
             reach("file-checked")
-            path = await self._place(work, n, part, checked, known)
+            path = await self._place(work, n, part, checked, known, likely)
         except (FetchFailed, UnusableMedium, OSError) as error:
             # The rest of a file may come; of one that is whole but wrong there is nothing to keep.
             if not (isinstance(error, FetchFailed) and error.can_go_on):
@@ -167,11 +180,13 @@ class Downloader:
         """The output's bytes on disk under a temporary name, checked."""
         if isinstance(output, Medium) and not _is_data(output.url):
             url = output.url
-            return await self._fetcher.fetch(url, part, lambda found: check(part, found, url))
+            return await self._fetcher.fetch(
+                url, part, lambda declared, data: check(part, declared, url, data)
+            )
         data, declared = _inline(output)
         await on_disk(write_whole, part, data)
         if isinstance(output, Medium):
-            return await on_disk(check, part, declared)
+            return await on_disk(check, part, declared, "", data)
         text = isinstance(output, Text)
         kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
         return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
@@ -188,25 +203,36 @@ class Downloader:
                 self._observer(Noted(words))
             return checked
 
+    def _claim(self, work: _Work, n: int, path: str) -> _Wanted | None:
+        # Claimed before anything is awaited: another job may be looking for a name as well.
+        own = (work.record.key, n)
+        if self._claimed.setdefault(path, own) != own:
+            return None
+        work.targets.add(path)
+        return _Wanted(path, self._ledger.path_is_taken(path, work.record.key))
+
     async def _place(
-        self, work: _Work, n: int, part: Path, checked: Checked, known: SavedFile | None
+        self,
+        work: _Work,
+        n: int,
+        part: Path,
+        checked: Checked,
+        known: SavedFile | None,
+        likely: _Wanted | None,
     ) -> str:
         """Gives the file a final name that no other job's file and no foreign file has."""
         record = work.record
-        wanted = file_name(record.output, n, checked.kind.extension)
-        for path in (wanted, with_suffix(wanted, record.id)):
-            # Claimed before anything is awaited: another job may be looking for a name as well.
-            if self._claimed.setdefault(path, (record.key, n)) != (record.key, n):
-                continue
-            work.targets.add(path)
-            if await self._ledger.path_is_taken(path, record.key):
+        name = file_name(record.output, n, checked.kind.extension)
+        for path in (name, with_suffix(name, record.id)):
+            wanted = likely if likely and likely.path == path else self._claim(work, n, path)
+            if wanted is None or await wanted.taken:
                 continue
             own = known is not None and known.path == path
             # The same bytes under the wanted name are this job's own, from a run that died right there.
             may_replace = None if own else checked.sha256
             if await on_disk(put_in_place, part, self._output / path, may_replace):
                 return path
-        raise FetchFailed(f"{wanted} is taken by another file; move that away and run again")
+        raise FetchFailed(f"{name} is taken by another file; move that away and run again")
 
     async def _is_there(self, file: SavedFile) -> bool:
         path = self._output / str(file.path)
@@ -257,34 +283,6 @@ class Downloader:
             reason, what = f"{reason}; make it writable and run again", Consequence.PAUSE
         await self._ledger.explain(record, Event(self._governor.now(), detail=reason))
         return StepResult(State.COMPLETED, self._governor.now(), what, reason)
-
-
-def file_name(pattern: str, n: int, extension: str) -> str:
-    """The name of a job's n-th file; without `{n}` in the pattern further files get `-1`, `-2`, …"""
-    name = pattern.format(n=n, ext=extension)
-    return name if n == 0 or _has_field(pattern, "n") else with_suffix(name, str(n))
-
-
-def part_name(pattern: str, n: int, key: int) -> str:
-    """The name of a job's n-th file while it is incomplete, beside where it will be.
-
-    The job's key is in it: `fox-1` may be one job's second file and another one's first.
-    """
-    name = file_name(pattern, n, f"{key}.part")
-    return name if name.endswith(f".{key}.part") else f"{name}.{key}.part"
-
-
-def with_suffix(name: str, suffix: str) -> str:
-    """`folder/fox.png` with `2` is `folder/fox-2.png`."""
-    folder, slash, base = name.rpartition("/")
-    stem, dot, extension = base.rpartition(".")
-    if not stem:
-        stem, dot, extension = base, "", ""
-    return f"{folder}{slash}{stem}-{suffix}{dot}{extension}"
-
-
-def _has_field(pattern: str, name: str) -> bool:
-    return any(field_name == name for _, field_name, _, _ in Formatter().parse(pattern))
 
 
 def _remove(parts: Iterable[Path]) -> None:

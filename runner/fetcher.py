@@ -30,6 +30,8 @@ WRITE_BYTES = 1 << 20
 CONNECTIONS = 64
 GONE = frozenset({403, 404, 410})
 T = TypeVar("T")
+# What is found in a file of a declared type; its content where that is at hand, else it is on disk.
+Look = Callable[[str | None, bytes | None], T]
 _WRITTEN = re.compile(r"[!-~]+")
 
 
@@ -94,12 +96,13 @@ class Fetcher:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch(self, url: str, part: Path, look: Callable[[str | None], T]) -> T:
+    async def fetch(self, url: str, part: Path, look: Look[T]) -> T:
         """Writes what is at `url` to `part`, durably; returns what `look` finds in it then.
 
-        `look` is given the declared content type, in a thread: whoever writes can look as well. Goes on
-        where an earlier fetch of this run broke off, if the server can. Raises FetchFailed when it does
-        not come whole, OSError when it cannot be written, and whatever `look` raises.
+        `look` is given the declared content type and the content of a small file, in a thread: whoever
+        writes can look as well. Goes on where an earlier fetch of this run broke off, if the server can.
+        Raises FetchFailed when it does not come whole, OSError when it cannot be written, and whatever
+        `look` raises.
         """
         url = f"{self._api_origin}{url}" if url.startswith("/") else url
         try:
@@ -114,7 +117,7 @@ class Fetcher:
         self._begun.pop(part, None)
         return found
 
-    async def _fetch(self, url: str, part: Path, look: Callable[[str | None], T]) -> T:
+    async def _fetch(self, url: str, part: Path, look: Look[T]) -> T:
         old = self._begun.get(part)
         if old is not None and not (old.url == url and old.can_go_on and await _has(part, old)):
             old = None
@@ -160,7 +163,7 @@ class Fetcher:
         response: aiohttp.ClientResponse,
         part: Path,
         transfer: Transfer,
-        look: Callable[[str | None], T],
+        look: Look[T],
     ) -> T:
         total, limit = transfer.total_bytes, self._limits.size_bytes
         if total is not None and total > limit:
@@ -229,15 +232,16 @@ class _Part:
             view = view[os.write(file, view) :]
         self.transfer.received_bytes += len(data)
 
-    def finish(self, rest: bytes, look: Callable[[], T]) -> T:
+    def finish(self, rest: bytes, look: Callable[[bytes | None], T]) -> T:
         """Adds the rest, syncs the whole file and looks at it. Raises FetchFailed if that is not all."""
+        whole = rest if self.transfer.received_bytes == 0 else None
         self.write(rest)
         total = self.transfer.total_bytes
         if total is not None and self.transfer.received_bytes != total:
             raise FetchFailed(_only(self.transfer))
         os.fsync(self.open())
         self.close()
-        return look()
+        return look(whole)
 
     def close(self) -> None:
         """Closes the file, if it is open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import mimetypes
 import os
 import threading
@@ -11,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 HEAD_BYTES = 512
@@ -84,22 +86,26 @@ _ERROR_TYPES = frozenset({"application/json", "application/xml", "application/pr
 _PLAIN = {"text/plain": "txt", "application/json": "json", "image/svg+xml": "svg"}
 
 
-def check(path: Path, declared_type: str | None, url: str = "") -> Checked:
-    """Reads the file whole and decodes it where it is a picture.
+def check(
+    path: Path, declared_type: str | None, url: str = "", data: bytes | None = None
+) -> Checked:
+    """Reads the file whole and decodes it where it is a picture; `data` is its content if at hand.
 
     Raises UnusableMedium for an empty file, a page or an error instead of a medium, or a picture that
     does not decode. What the content is decides; only where it does not tell, what it is declared as
     and what its `url` promises.
     """
-    size_bytes = path.stat().st_size
-    if size_bytes == 0:
-        raise UnusableMedium("an empty file came")
-    with path.open("rb") as file:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
         head = file.read(HEAD_BYTES)
-    kind = kind_of(head, declared_type, mimetypes.guess_type(urlsplit(url).path)[0])
-    if kind.is_image:
-        _decode(path)
-    return Checked(kind, size_bytes, digest(path))
+        if not head:
+            raise UnusableMedium("an empty file came")
+        kind = kind_of(head, declared_type, mimetypes.guess_type(urlsplit(url).path)[0])
+        if kind.is_image:
+            file.seek(0)
+            _decode(file)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Checked(kind, file.seek(0, os.SEEK_END), sha256)
 
 
 def digest(path: Path) -> str:
@@ -226,14 +232,14 @@ def _folder(path: str) -> _Folder:
     return _Folder(path)
 
 
-def _decode(path: Path) -> None:
+def _decode(file: IO[bytes]) -> None:
     # Imported here: only a run that downloads needs it.
     from PIL import Image
 
     # The bound below takes the place of Pillow's own, which refuses pictures that were paid for.
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(file) as image:
             warnings.simplefilter("ignore")
             if image.width * image.height > DECODE_LIMIT_PIXELS:
                 image.verify()

@@ -24,12 +24,13 @@ from PIL import Image
 
 from runner import fetcher as fetching
 from runner import media
-from runner.downloader import MEDIA_RETENTION_S, Downloader, part_name
+from runner.downloader import MEDIA_RETENTION_S, Downloader
 from runner.events import Noted
 from runner.fetcher import Fetcher
 from runner.job import Consequence, State, StepResult
 from runner.ledger import Event, Ledger
 from runner.ledger.reading import attempts
+from runner.policy.names import part_name
 
 LOOPBACK = "http://127.0.0.1:1"
 TAG = {"ETag": '"v1"'}
@@ -245,6 +246,13 @@ async def test_a_whole_picture_is_saved_whatever_it_is_declared_as(
 
 
 # Data URLs.
+
+
+async def test_a_file_that_is_not_what_its_url_says_gets_the_name_of_what_it_is(desk: Desk) -> None:
+    async with MediaHost(reply(picture(kind="JPEG"))) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        assert (await desk.save(key)).state is State.SAVED
+    assert desk.files == ["j0.jpg"]
 
 
 async def test_a_data_url_is_saved_without_asking_anybody(desk: Desk) -> None:

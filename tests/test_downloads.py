@@ -18,7 +18,7 @@ from runner.media import digest
 from runner.sandbox import Fixed, Options
 
 
-def declared(found: str | None) -> str | None:
+def declared(found: str | None, _: bytes | None) -> str | None:
     """What a fetch returns here: the content type as the server declares it."""
     return found
 

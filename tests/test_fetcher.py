@@ -23,7 +23,7 @@ from runner import fetcher as module
 from runner.fetcher import Fetcher, FetchFailed, Limits
 
 
-def declared(found: str | None) -> str | None:
+def declared(found: str | None, _: bytes | None) -> str | None:
     """What a fetch returns here: the content type as the server declares it."""
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -123,9 +124,12 @@ class Claims:
         """Hashes, as they came, of a job's media that other requests gave as well; how many did."""
         return [(row[0], row[1]) for row in await self._rows(queries.SAME_FILES, {"job": key})]
 
-    async def path_is_taken(self, path: str, key: int) -> bool:
-        """Whether a file of another job has this name."""
-        return bool(await self._rows(queries.OWNER_OF_PATH, {"path": path, "job": key}))
+    def path_is_taken(self, path: str, key: int) -> asyncio.Future[bool]:
+        """Whether a file of another job has this name; asked at once, to be awaited when it matters."""
+        values = {"path": path, "job": key}
+        return self.post(
+            lambda database: database.execute(queries.OWNER_OF_PATH, values).fetchone() is not None
+        )
 
     async def fact(self, name: str) -> str | None:
         """Something remembered about the ledger as a whole."""
@@ -134,10 +138,18 @@ class Claims:
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work(database)` in the database thread, its errors translated."""
-        try:
-            return await self._connection.call(work)
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+        return await self.post(work)
+
+    def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Like `call`, under way at once."""
+
+        def translating(database: sqlite3.Connection) -> T:
+            try:
+                return work(database)
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+
+        return self._connection.post(translating)
 
     async def _rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         return await self.call(lambda database: database.execute(query, values).fetchall())

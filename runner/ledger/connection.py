@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,19 +17,53 @@ from runner.errors import LedgerBusy, LedgerError, LedgerUnreadable
 
 T = TypeVar("T")
 Statement = tuple[str, dict[str, Any]]
-Outcome = bool | Exception
+# How many rows each statement of a write changed; none where the job was in another state.
+Changes = list[int]
+Outcome = Changes | Exception
 
 BATCH_LIMIT = 500
 BUSY_TIMEOUT_S = 10.0
 
 
 class Connection(aiosqlite.Connection):
-    """aiosqlite's connection with a door for work that crosses to its thread in one call."""
+    """aiosqlite's connection with two doors for pieces of work: one by one, and all that wait together."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]]
+        self._waiting = deque()
+        self._posted = False
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in the database thread and returns its value."""
+        """Runs `work` in the database thread, for itself, and returns its value."""
         result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
         return result
+
+    def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Runs `work` there with whatever else was posted, in that order; its value is to come."""
+        if not self._running:
+            raise ValueError("the connection is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((work, future))
+        if not self._posted:
+            self._posted = True
+            self._tx.put_nowait((None, partial(self._work_off, loop)))
+        return future
+
+    def _work_off(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Cleared before the queue is read: what comes later posts anew.
+        self._posted = False
+        futures: list[asyncio.Future[Any]] = []
+        outcomes: list[Any] = []
+        for _ in range(len(self._waiting)):
+            work, future = self._waiting.popleft()
+            try:
+                outcomes.append(work(self._conn))
+            except Exception as error:
+                outcomes.append(error)
+            futures.append(future)
+        loop.call_soon_threadsafe(_resolve, futures, outcomes)
 
 
 async def connect(path: Path | str, *, durable: bool = True) -> Connection:
@@ -46,7 +81,7 @@ async def connect(path: Path | str, *, durable: bool = True) -> Connection:
             raise
         return database
 
-    connection = Connection(open_database, iter_chunk_size=64)
+    connection = Connection(open_database)
     try:
         await connection
     except sqlite3.Error as error:
@@ -89,14 +124,12 @@ class Write:
 
     statements: Sequence[Statement]
 
-    def apply(self, database: sqlite3.Connection) -> bool:
-        """Runs the statements; False when the job was no longer in the expected state."""
+    def apply(self, database: sqlite3.Connection) -> Changes:
+        """Runs the statements; the rows that each changed, empty when the job was in another state."""
         first, *others = self.statements
         if database.execute(*first).rowcount != 1:
-            return False
-        for statement in others:
-            database.execute(*statement)
-        return True
+            return []
+        return [1, *(database.execute(*statement).rowcount for statement in others)]
 
 
 class GroupCommit:
@@ -110,12 +143,12 @@ class GroupCommit:
         self._connection = connection
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Write, asyncio.Future[bool]]] = deque()
+        self._waiting: deque[tuple[Write, asyncio.Future[Changes]]] = deque()
         self._posted = False
 
-    async def commit(self, write: Write) -> bool:
-        """True once the write is on disk; False when the job was not in the expected state."""
-        future: asyncio.Future[bool] = self._loop.create_future()
+    async def commit(self, write: Write) -> Changes:
+        """What the write changed, once it is on disk; empty when the job was not in the expected state."""
+        future: asyncio.Future[Changes] = self._loop.create_future()
         self._waiting.append((write, future))
         if not self._posted:
             self._posted = True
@@ -150,7 +183,7 @@ class GroupCommit:
             return [error]
 
 
-def _resolve(futures: list[asyncio.Future[bool]], outcomes: list[Outcome]) -> None:
+def _resolve(futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
     for future, outcome in zip(futures, outcomes, strict=True):
         # A waiter that was cancelled meanwhile has lost only the news, not the write.
         if future.done():

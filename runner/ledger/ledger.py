@@ -18,6 +18,7 @@ from runner.job import TRANSITIONS, Answer, SavedFile, State
 from runner.ledger import queries
 from runner.ledger.claims import Claims
 from runner.ledger.connection import (
+    Changes,
     Connection,
     GroupCommit,
     Statement,
@@ -44,6 +45,17 @@ class Event:
     def of(cls, at: float, answer: Answer, detail: str = "") -> Event:
         """The event of an answer that just came."""
         return cls(at, answer.status, detail or answer.text or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """True when a job was saved; `is_flagged` when another request gave one of its files as well."""
+
+    moved: bool
+    is_flagged: bool
+
+    def __bool__(self) -> bool:
+        return self.moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +147,13 @@ class Ledger(Claims):
     async def date_doubt(self, record: Record, span: Span) -> bool:
         """When the POST of a job in doubt may have been accepted, as it is known only now."""
         values = {"job": record.key, **span.values()}
-        return await self._commits.commit(Write([(queries.DATE_DOUBT, values)]))
+        return bool(await self._commits.commit(Write([(queries.DATE_DOUBT, values)])))
 
     async def hold(self, record: Record, event: Event) -> bool:
         """The history does not settle a doubt; `event.detail` is why."""
         statement = (queries.HOLD, {"job": record.key, "error": _short(event.detail)})
-        return await self._commits.commit(Write([statement, _history(record.key, "held", event)]))
+        history = _history(record.key, "held", event)
+        return bool(await self._commits.commit(Write([statement, history])))
 
     async def find(
         self,
@@ -194,7 +207,7 @@ class Ledger(Claims):
         result = (queries.PUT_RESULT, {"job": record.key, "body": body})
         return await self._move(record, State.COMPLETED, complete, event, result)
 
-    async def save(self, record: Record, files: Sequence[SavedFile], event: Event) -> bool:
+    async def save(self, record: Record, files: Sequence[SavedFile], event: Event) -> Saved:
         """Every file of the job is on disk under its final name, checked."""
         statement = (
             queries.SAVE,
@@ -212,26 +225,27 @@ class Ledger(Claims):
                 "received_sha256": file.received_sha256,
             }
             rows.append((queries.PUT_FILE, {"job": record.key, **values}))
-        rows.append((queries.FLAG_SAME_FILES, {"job": record.key, "at": event.at}))
-        return await self._move(record, State.SAVED, statement, event, *rows)
+        flag = (queries.FLAG_SAME_FILES, {"job": record.key, "at": event.at})
+        changes = await self._change(record, State.SAVED, statement, event, *rows, flag)
+        return Saved(bool(changes), is_flagged=bool(changes) and changes[len(rows) + 1] > 0)
 
     async def reopen(self, key: int, now: float, why: str) -> bool:
         """A saved file is gone from the disk: the job's files are to be fetched again."""
         statement = (queries.REOPEN, {"job": key, "error": why})
         history = _history(key, "completed", Event(now, detail=why))
-        return await self._commits.commit(Write([statement, history]))
+        return bool(await self._commits.commit(Write([statement, history])))
 
     async def come_back(self, key: int, now: float) -> bool:
         """The files of an expired job are on disk again as they were recorded."""
         statement = (queries.SAVE, {"job": key, "before": State.EXPIRED, "files": None})
         history = _history(key, "saved", Event(now, detail="its files are on disk again"))
-        return await self._commits.commit(Write([statement, history]))
+        return bool(await self._commits.commit(Write([statement, history])))
 
     async def explain(self, record: Record, event: Event) -> bool:
         """Why a completed job is not saved yet."""
         statement = (queries.EXPLAIN, {"job": record.key, "error": _short(event.detail)})
         history = _history(record.key, "download", event)
-        return await self._commits.commit(Write([statement, history]))
+        return bool(await self._commits.commit(Write([statement, history])))
 
     async def doubt_interrupted(self, now: float) -> int:
         """Start of a run: what was being sent when the last run died is in doubt. Says how many."""
@@ -282,6 +296,11 @@ class Ledger(Claims):
     async def _move(
         self, record: Record, after: State, first: Statement, event: Event, *others: Statement
     ) -> bool:
+        return bool(await self._change(record, after, first, event, *others))
+
+    async def _change(
+        self, record: Record, after: State, first: Statement, event: Event, *others: Statement
+    ) -> Changes:
         if after not in TRANSITIONS[record.state]:
             raise RunnerError(f"job {record.id} cannot go from {record.state} to {after}")
         history = _history(record.key, after, event)

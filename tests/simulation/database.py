@@ -86,6 +86,10 @@ class LoopConnection:
         self.dead = False
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` like any other and waits for it."""
+        return await self.post(work)
+
+    def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Runs `work` when its turn comes, like the database thread would."""
         if self.dead:
             raise Dead
@@ -93,7 +97,7 @@ class LoopConnection:
         self._queue.append((work, future))
         if len(self._queue) == 1:
             self._serve_soon()
-        return await future
+        return future
 
     async def close(self) -> None:
         """The disk stays."""
