@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 from enum import IntEnum
@@ -35,17 +36,33 @@ class Bell:
     """Wakes one waiting loop; a ring while nobody waits is not lost."""
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """Wakes whoever waits, or the next one who will."""
-        self._event.set()
+        self._rung = True
+        _wake(self._waiter)
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Returns at the next ring or after `timeout_s` seconds."""
-        with anyio.move_on_after(timeout_s):
-            await self._event.wait()
-        self._event = anyio.Event()
+        # Rung several times for each job: an event and a cancel scope each time would cost more than it.
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        alarm = None if timeout_s is None else loop.call_later(timeout_s, _wake, self._waiter)
+        if self._rung:
+            _wake(self._waiter)
+        try:
+            await self._waiter
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            self._waiter, self._rung = None, False
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 class Governor:
