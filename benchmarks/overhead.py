@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,10 +64,13 @@ def measure(client: str, origin: str, jobs: int, folder: str) -> dict[str, Any]:
 def rounds(clients: list[str], jobs: int, count: int, picture_px: int) -> list[dict[str, Any]]:
     """Every client in turn, `count` times; a server of its own for each."""
     found = []
-    for number in range(count):
-        for client in clients:
-            with tempfile.TemporaryDirectory() as folder, server(picture_px) as (process, origin):
-                value = measure(client, origin, jobs, folder)
+    # All is removed at the end: ext4 is slow to make files where many were removed just now.
+    with tempfile.TemporaryDirectory() as top:
+        for number, client in product(range(count), clients):
+            folder = Path(top, f"{number}-{client}")
+            folder.mkdir()
+            with server(picture_px) as (process, origin):
+                value = measure(client, origin, jobs, str(folder))
                 value |= {"client": client, "round": number, "server_s": cpu_s(process)}
             found.append(value)
             rate = jobs / value["seconds"]
