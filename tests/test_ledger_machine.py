@@ -80,8 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(RunnerError):
                 self.run(call)
             return False
-        done: bool = self.run(call)
-        return done
+        return bool(self.run(call))
 
     def expect(self, number: int, fresh: bool, before: set[State], done: bool) -> Model | None:
         """The model to be moved, after checking that the ledger did it exactly if it should."""

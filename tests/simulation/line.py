@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import anyio
 
 from runner.api import HistoryQuery
-from runner.fetcher import FetchFailed
+from runner.fetcher import FetchFailed, Look
 from runner.job import Answer, Fault
 
 from .archive import Archive
@@ -82,7 +82,7 @@ class Line:
 
     # And the one of `runner.fetcher.Fetcher`.
 
-    async def fetch(self, url: str, part: Path, look: Callable[[str | None], T]) -> T:
+    async def fetch(self, url: str, part: Path, look: Look[T]) -> T:
         """Writes a file, or only half of it, and looks at it."""
         await self._sleep(self.rng.uniform(0.01, 1.0))
         data = self.server.file(url)
@@ -92,7 +92,7 @@ class Line:
             _write(part, data[: len(data) // 2])
             raise FetchFailed("only half of the bytes came")
         _write(part, data)
-        return look("video/mp4")
+        return look("video/mp4", data)
 
     async def _exchange(self, kind: str, arrive: Callable[[], Answer]) -> Answer:
         if self.dead:
