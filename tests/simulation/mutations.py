@@ -108,21 +108,21 @@ async def _none_interrupted(*_: Any) -> int:
     return 0
 
 
-async def _at_once(self: Any, write: Write) -> bool:
+async def _at_once(self: Any, write: Write) -> list[int]:
     """Says that a write is durable while it still waits."""
     future = self._loop.create_future()
     self._waiting.append((write, future))
     if not self._posted:
         self._posted = True
         self._loop.create_task(self._connection.call(self._flush))
-    return True
+    return [1] * len(write.statements)
 
 
 _real_apply = Write.apply
 _STATE = re.compile(r"\s+AND state = (:before|'[a-z_]+')")
 
 
-def _applied_anyway(self: Write, database: Any) -> bool:
+def _applied_anyway(self: Write, database: Any) -> list[int]:
     first, *others = self.statements
     changed = (_STATE.sub("", first[0]), first[1])
     return _real_apply(Write([changed, *others]), database)
@@ -142,10 +142,12 @@ _real_view = Archive.view
 _real_ask = Archive._ask
 
 
-async def _no_siblings(self: Any, model: str, since: float, until_passed: Any = ()) -> Any:
-    view = await _real_view(self, model, since, until_passed)
+async def _no_siblings(
+    self: Any, model: str, since: float, until_passed: Any = (), newest: float = 0.0
+) -> Any:
+    view = await _real_view(self, model, since, until_passed, newest)
     if until_passed:
-        view.rows.clear()
+        view.rows[:] = {row.request_id: row for row in view.rows}.values()
     return view
 
 
@@ -291,10 +293,13 @@ MUTATIONS = (
         "matching ignores the server's time that is kept with the intent",
         _method(Reconciler, "_span", _undated),
     ),
-    Mutation("there is no time of grace", _method(Reconciler, "_why_not", _without_grace)),
+    Mutation(
+        "there is no time of grace", _method(Reconciler, "_why_not", _without_grace), first=50
+    ),
     Mutation(
         "the time of grace is measured by our own clock",
         _method(Reconciler, "_why_not", _by_our_clock),
+        first=60,
     ),
     Mutation(
         "a jump of our clock is believed within a run", _method(Clock, "now", _as_the_wall_says)
@@ -311,7 +316,9 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        "a POST is never longer than its time-out", _method(Reconciler, "_dated", _ended_at_once)
+        "a POST is never longer than its time-out",
+        _method(Reconciler, "_dated", _ended_at_once),
+        first=50,
     ),
     Mutation("nothing is heard before the first POST", _method(Beginning, "hear", _not_heard)),
     Mutation(
@@ -326,10 +333,12 @@ MUTATIONS = (
     Mutation(
         "hours are not told anew by the clock of a new run",
         _method(Ledger, "retime", _nothing_looked_at),
+        first=90,
     ),
     Mutation(
         "what was put off waits for a time of another clock",
         _method(Ledger, "forget_put_off", _nothing_looked_at),
+        first=100,
     ),
     Mutation(
         "an empty history is believed at once",
@@ -359,13 +368,19 @@ MUTATIONS = (
     ),
     Mutation("expired jobs are never recovered", _method(Expired, "look", _nothing_looked_at)),
     Mutation("only one of several outputs is recovered", _method(Archive, "view", _no_siblings)),
-    Mutation("polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline)),
+    Mutation(
+        "polls ignore deadlines", _method(PollSchedule, "_again", _again_without_deadline), first=60
+    ),
     # Either of the two is enough.
     Mutation(
         "a job is given out twice, and transitions do not compare the state",
         _all(_method(Pending, "next", _gives_twice), _method(Write, "apply", _applied_anyway)),
     ),
-    Mutation("a job is given out while it is being sent", _method(Pending, "next", _gives_twice)),
+    Mutation(
+        "a job is given out while it is being sent",
+        _method(Pending, "next", _gives_twice),
+        first=90,
+    ),
     Mutation(
         "what comes back after its model was stopped is forgotten",
         _method(StoppedModels, "stop_again", _nothing_looked_at),
@@ -375,6 +390,7 @@ MUTATIONS = (
         lambda: [
             patch.object(Engine, "_unlooked", property(lambda _: False, _ignored), create=True)
         ],
+        first=60,
     ),
     Mutation("a group is acknowledged before its commit", _method(GroupCommit, "commit", _at_once)),
     Mutation("a 429 holds nothing", _method(Governor, "rate_limited", lambda self, _: self.now())),
