@@ -121,6 +121,7 @@ def _files(count: int) -> Iterator[dict[str, Any]]:
             "size_bytes": 1,
             "sha256": os.urandom(32).hex(),
             "content_type": "image/png",
+            "received_sha256": None,
         }
 
 
