@@ -97,10 +97,10 @@ def fill(folder: Path, jobs: int) -> None:
     database = sqlite3.connect(folder / "runner.db", isolation_level=None)
     database.execute("PRAGMA synchronous = OFF")
     database.execute("BEGIN")
+    database.execute(FILL, last)
     # Of the one job that was really done the same is left as of the others.
     for name in ("files", "results", "attempts"):
         database.execute(f"DELETE FROM {name}")
-    database.execute(FILL, last)
     database.execute(RESULTS, last)
     database.executemany(PUT_FILE, _files(jobs - LEFT))
     for step in STEPS:

@@ -128,6 +128,24 @@ async def test_outputs_that_go_on_on_the_next_page_are_read_to_their_end(rounds:
     assert len(json.loads(rows[0][0])["output"]) == 3
 
 
+async def test_the_last_request_of_a_list_that_may_go_on_is_asked_for_at_once(rounds: Rounds):
+    def nothing_is_shown() -> None:
+        if rounds.history.pages[-1] == 2:
+            rounds.history.rows.clear()
+
+    rounds.history.per_page = 2
+    rounds.history.meanwhile = nothing_is_shown
+    rounds.history.tell(0, generation_url="https://images.segmind.com/1.png")
+    rounds.history.tell(0, generation_url="https://images.segmind.com/2.png")
+    rounds.history.tell(0, generation_url="https://images.segmind.com/3.png")
+    rounds.history.tell(9)
+    assert await rounds.round() == {}
+    rounds.governor.time += 1
+    key = rounds.poller.schedule.pop(rounds.governor.time)
+    assert key is not None
+    assert not rounds.pages.defers(rounds.poller.record(key))
+
+
 async def test_text_which_no_row_holds_is_asked_for_at_once(rounds: Rounds):
     rounds.history.tell(0, generation_url=None)
     rounds.history.tell(9)

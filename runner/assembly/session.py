@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from runner.assembly.looking import Looks, inputs_unchanged
 from runner.assembly.place import SANDBOX_LEDGER, SANDBOX_OUTPUT, Place
 from runner.config import Settings, load_settings
 from runner.errors import InputError, Problem, UsageError
@@ -127,7 +126,7 @@ async def adopt(
     notes = [note for manifest in manifests for note in manifest.notes]
     if not await _all_known(ledger, sources):
         planning = Planning(ledger)
-        notes += await _stage(planning, Looks(ledger), manifests, output, progress)
+        notes += await _stage(planning, ledger, manifests, output, progress)
         await planning.adopt(sources, time.time())
         await planning.end()
     found = [await find_manifest(ledger, source.name) for source in sources]
@@ -140,7 +139,7 @@ async def compare(
     """What a run of the manifests would find; changes nothing."""
     planning = Planning(ledger)
     notes = [note for manifest in manifests for note in manifest.notes]
-    notes += await _stage(planning, Looks(ledger), manifests, output, progress)
+    notes += await _stage(planning, ledger, manifests, output, progress)
     comparison = await planning.compare([manifest.name for manifest in manifests], notes)
     await planning.end()
     return comparison
@@ -171,6 +170,8 @@ def _sources(manifests: Sequence[Manifest], output: Path) -> list[Source]:
 
 
 async def _all_known(ledger: Ledger, sources: Sequence[Source]) -> bool:
+    from runner.assembly.looking import inputs_unchanged
+
     for source in sources:
         known = await find_manifest(ledger, source.name)
         if known is None or known[1:] != (source.fingerprint, str(source.output_directory)):
@@ -182,11 +183,15 @@ async def _all_known(ledger: Ledger, sources: Sequence[Source]) -> bool:
 
 async def _stage(
     planning: Planning,
-    looks: Looks,
+    ledger: Ledger,
     manifests: Sequence[Manifest],
     output: Path,
     progress: Progress,
 ) -> list[str]:
+    # Here: whoever only looks at a ledger needs nothing of manifests, and starts sooner.
+    from runner.assembly.looking import Looks
+
+    looks = Looks(ledger)
     await planning.begin()
     folder = await anyio.to_thread.run_sync(output.resolve)
     count = 0
