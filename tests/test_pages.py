@@ -60,6 +60,10 @@ class History:
         )
 
 
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(NOW + seconds, UTC).isoformat()
+
+
 class Rounds:
     """Three jobs in flight and who turns the pages."""
 
@@ -144,6 +148,24 @@ async def test_the_last_request_of_a_list_that_may_go_on_is_asked_for_at_once(ro
     key = rounds.poller.schedule.pop(rounds.governor.time)
     assert key is not None
     assert not rounds.pages.defers(rounds.poller.record(key))
+
+
+async def test_rows_that_land_on_a_page_that_was_read_are_missed_by_nobody(rounds: Rounds):
+    def three_files_land() -> None:
+        if rounds.history.pages[-1] == 2:
+            rounds.history.rows[1:1] = landing
+
+    rounds.history.per_page = 2
+    for number in range(1, 4):
+        url = f"https://images.segmind.com/{number}.png"
+        rounds.history.tell(1, generation_url=url, model_created=at(15))
+    landing, rounds.history.rows = rounds.history.rows, []
+    rounds.history.meanwhile = three_files_land
+    rounds.history.tell(0, model_created=at(20))
+    rounds.history.tell(2, "PENDING", model_created=at(10))
+    rounds.history.tell(9)
+    assert await rounds.round() == {"j0": State.COMPLETED}
+    assert rounds.history.pages == [1, 2, 3]
 
 
 async def test_text_which_no_row_holds_is_asked_for_at_once(rounds: Rounds):

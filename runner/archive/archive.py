@@ -30,7 +30,8 @@ CALM_TRIES = 3
 class View:
     """The rows of one model since some time; `whole` when none can be missing.
 
-    `taken_at`: the server's time when the first page was asked for, or a little before.
+    `taken_at`: the server's time when the first page was asked for, or a little before. `cut`: requests
+    that may have rows on a page that was read before these landed there.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -38,6 +39,7 @@ class View:
     usable: bool = False
     pages: int = 0
     taken_at: float | None = None
+    cut: set[str] = field(default_factory=set)
 
     def has_passed(self, request_id: str) -> bool:
         """Whether the rows of a request have begun and ended here."""
@@ -112,6 +114,9 @@ class Archive:
             self.unusable = 0
             view.usable, view.pages = True, number
             fresh = [row for row in page if (row.request_id, row.url) not in seen]
+            if page and view.rows and view.rows[-1].request_id != page[0].request_id:
+                # Its beginning may have landed on the page before, after that was read.
+                view.cut.add(page[0].request_id)
             seen.update((row.request_id, row.url) for row in fresh)
             view.rows += fresh
             # The outputs of one request may stand on two pages, whatever the clocks say of their time.

@@ -83,8 +83,8 @@ class Pages:
         if not (view.whole or view.has_passed(row.request_id)):
             return None
         # An empty page ends the list, or a history shows nothing for a while: more of the last may follow.
-        may_go_on = view.rows[-1].request_id == row.request_id
-        if row.status == "COMPLETED" and (may_go_on or not all(each.url for each in rows)):
+        is_cut = row.request_id in view.cut or view.rows[-1].request_id == row.request_id
+        if row.status == "COMPLETED" and (is_cut or not all(each.url for each in rows)):
             # Text and data stand in the result alone. Either way it is asked for at once.
             self._incomplete.add(record.key)
             self._poller.schedule.later(record.key, self._governor.now(), 0.0)
