@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import anyio
+
 from runner.events import Moved, Noted, Observer
 from runner.governor import Governor
 from runner.job import State
@@ -43,7 +45,9 @@ class StoppedModels:
 
     async def _end_pending(self, model: str) -> int:
         reason, now = self._reasons[model], self._governor.now()
-        count = await self._ledger.stop_model(model, self._manifests, reason, now)
+        # With the model's last job the run may be over: it ends when its jobs have ended, not before.
+        with anyio.CancelScope(shield=True):
+            count = await self._ledger.stop_model(model, self._manifests, reason, now)
         if count:
             moved = Moved("", "", model, State.PENDING, State.FAILED, reason=reason, count=count)
             self._observer(moved)
