@@ -16,10 +16,10 @@ from runner.api import HistoryQuery
 from runner.clock import ServerTime
 from runner.events import Answered, Held
 from runner.events import Call as CallOf
-from runner.job import Answer, State
-from runner.ledger import Event, Ledger, Span
+from runner.job import Answer, State, StepResult
+from runner.ledger import Event, Ledger, Record, Span
 from runner.ledger.reading import attempts
-from runner.reconciler import DoubtRules, Reconciler, Resolved
+from runner.reconciler import DoubtRules, Reconciler
 from runner.reconciler import reconciler as module
 
 WAIT_S = 600.0
@@ -104,12 +104,22 @@ class Night:
     async def look(self, at: float | None = None) -> dict[str, State | None]:
         """One round; what it has moved."""
         self.governor.time = self.governor.time if at is None else at
-        return {found.record.id: found.result.state for found in await self.reconciler.look()}
+        return {record.id: result.state for record, result in await self.round()}
 
-    async def look_on(self, until: float) -> list[Resolved]:
+    async def round(self) -> list[tuple[Record, StepResult]]:
+        """One round; each job that it has moved, and where to."""
+        found: list[tuple[Record, StepResult]] = []
+
+        async def report(record: Record, result: StepResult) -> None:
+            found.append((record, result))
+
+        await self.reconciler.look(report)
+        return found
+
+    async def look_on(self, until: float) -> list[tuple[Record, StepResult]]:
         """All rounds that the reconciler asks for until a time, or until something moves."""
         while True:
-            if found := await self.reconciler.look():
+            if found := await self.round():
                 return found
             next_look = self.reconciler.next_look
             if next_look is None or next_look > until:
@@ -334,12 +344,12 @@ async def test_within_the_time_of_grace_nothing_is_sent_again(night: Night) -> N
 async def test_after_the_time_of_grace_later_requests_are_evidence(night: Night) -> None:
     await night.doubt()
     await night.own("r-1", 1, NOW + 200)
-    (resolved,) = await night.look_on(GRACE_ENDS + 60)
-    assert resolved.result.state is State.PENDING
+    ((record, result),) = await night.look_on(GRACE_ENDS + 60)
+    assert result.state is State.PENDING
     assert night.governor.time == pytest.approx(GRACE_ENDS, abs=2)
     assert await night.state() is State.PENDING
     assert await column(night.ledger, "requeues") == 1
-    (*_, last) = await attempts(night.ledger, resolved.record.key)
+    (*_, last) = await attempts(night.ledger, record.key)
     assert last.action == "pending"
     assert "later requests" in str(last.detail)
 
@@ -351,8 +361,8 @@ async def test_without_later_ones_it_must_be_missing_twice_beside_our_others(
     await night.doubt()
     assert await night.look(GRACE_ENDS + 1) == {}
     assert night.reconciler.holds_up
-    (resolved,) = await night.look_on(GRACE_ENDS + 120)
-    assert resolved.result.state is State.PENDING
+    ((_, result),) = await night.look_on(GRACE_ENDS + 120)
+    assert result.state is State.PENDING
     assert night.governor.time >= GRACE_ENDS + module.APART_S
 
 
@@ -374,8 +384,8 @@ async def test_a_lone_job_is_believed_to_be_missing_where_the_history_shows_our_
 ) -> None:
     await night.own("r-1", 1, NOW - 86400, shown=shown)
     await night.doubt()
-    resolved = await night.look_on(GRACE_ENDS + 10 * HOUR_S)
-    assert [each.result.state for each in resolved] == [State.PENDING] * shown
+    moved = await night.look_on(GRACE_ENDS + 10 * HOUR_S)
+    assert [result.state for _, result in moved] == [State.PENDING] * shown
 
 
 async def test_a_request_that_shows_up_after_all_is_adopted(night: Night) -> None:
@@ -383,8 +393,8 @@ async def test_a_request_that_shows_up_after_all_is_adopted(night: Night) -> Non
     await night.look_on(GRACE_ENDS + 10)
     assert not night.reconciler.holds_up
     night.history.add("r-9", NOW + 1)
-    (resolved,) = await night.look_on(GRACE_ENDS + HOUR_S)
-    assert resolved.result.state in (State.SUBMITTED, State.COMPLETED)
+    ((_, result),) = await night.look_on(GRACE_ENDS + HOUR_S)
+    assert result.state in (State.SUBMITTED, State.COMPLETED)
 
 
 @pytest.mark.parametrize(
@@ -451,8 +461,8 @@ async def test_however_our_clock_is_set_the_time_of_grace_is_the_servers(
     await night.own("r-1", 1, NOW + 200)
     night.set_clock(jump_s)
     assert await night.look_on(GRACE_ENDS + jump_s - 5) == []
-    (resolved,) = await night.look_on(GRACE_ENDS + jump_s + 60)
-    assert resolved.result.state is State.PENDING
+    ((_, result),) = await night.look_on(GRACE_ENDS + jump_s + 60)
+    assert result.state is State.PENDING
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
@@ -493,8 +503,8 @@ async def test_what_was_sent_before_the_server_told_its_time_is_dated_when_it_do
     await night.look()
     assert await column(night.ledger, "server_at") == pytest.approx(NOW, abs=2)
     await night.own("r-1", 1, NOW + 200)
-    (resolved,) = await night.look_on(GRACE_ENDS + 120)
-    assert resolved.result.state is State.PENDING
+    ((_, result),) = await night.look_on(GRACE_ENDS + 120)
+    assert result.state is State.PENDING
 
 
 async def test_a_post_that_took_as_long_as_the_computer_slept_is_waited_for_from_its_end(
@@ -508,8 +518,8 @@ async def test_a_post_that_took_as_long_as_the_computer_slept_is_waited_for_from
     await night.own("r-1", 1, NOW + slept_s + 200)
     assert await night.look(NOW + slept_s + WAIT_S - 5) == {}
     night.history.add("r-9", NOW + slept_s - 1)
-    (resolved,) = await night.look_on(NOW + slept_s + WAIT_S + 5)
-    assert resolved.result.state is State.SUBMITTED
+    ((record, result),) = await night.look_on(NOW + slept_s + WAIT_S + 5)
+    assert result.state is State.SUBMITTED
 
 
 async def test_without_the_servers_time_nothing_is_taken_for_absent(night: Night) -> None:
@@ -565,8 +575,8 @@ async def test_a_history_that_comes_back_is_believed(night: Night) -> None:
     await night.doubt()
     night.history.add("r-9", NOW + 1)
     night.history.troubles = [no_answer()] * 2
-    (resolved,) = await night.look_on(NOW + HOUR_S)
-    assert resolved.result.state is State.SUBMITTED
+    ((_, result),) = await night.look_on(NOW + HOUR_S)
+    assert result.state is State.SUBMITTED
 
 
 async def test_half_a_history_is_none(night: Night) -> None:
@@ -862,8 +872,25 @@ async def test_expired_jobs_are_brought_back_when_the_history_is(night: Night) -
     night.history.add("r-0", NOW, model_status="COMPLETED", generation_url=FILE)
     night.history.troubles = [no_answer()]
     night.governor.time = NOW + 8 * HOUR_S
-    (resolved,) = await night.look_on(NOW + 9 * HOUR_S)
-    assert resolved.result.state is State.COMPLETED
+    ((_, result),) = await night.look_on(NOW + 9 * HOUR_S)
+    assert result.state is State.COMPLETED
+
+
+async def test_a_job_that_is_free_again_is_told_before_the_look_goes_on(night: Night) -> None:
+    # It may be sent anew while others are still asked about: told later, its new POST is forgotten.
+    await night.doubt()
+    await night.expire("r-1", 1)
+    night.history.add("r-1", NOW, 1)
+    await night.own("r-2", 2, NOW + 200)
+    asked_before: list[list[str]] = []
+
+    async def report(record: Record, result: StepResult) -> None:
+        asked_before.append([*night.history.singles])
+
+    night.governor.time = NOW + 2 * HOUR_S
+    await night.reconciler.look(report)
+    assert asked_before == [[]]
+    assert night.history.singles == ["r-1"]
 
 
 async def test_one_of_several_files_is_not_taken_for_all_of_them(night: Night) -> None:
@@ -876,8 +903,8 @@ async def test_one_of_several_files_is_not_taken_for_all_of_them(night: Night) -
     night.history.troubles = [answer(200, night.history.rows[0]), answer(503)]
     assert await night.look() == {}
     assert await night.state() is State.EXPIRED
-    (resolved,) = await night.look_on(NOW + 9 * HOUR_S)
-    found = await night.ledger.completed(resolved.record.key)
+    ((record, _),) = await night.look_on(NOW + 9 * HOUR_S)
+    found = await night.ledger.completed(record.key)
     assert found is not None
     assert len(json.loads(found[1])["output"]) == 3
 
@@ -898,14 +925,14 @@ async def test_that_a_run_died_at_a_job_does_not_use_up_the_one_time_it_is_sent_
     await night.own("r-1", 1, NOW + 200)
     await night.send(0, NOW)
     await night.ledger.doubt_interrupted(NOW + 1)
-    (died,) = await night.look_on(GRACE_ENDS + 120)
-    assert died.result.state is State.PENDING
+    ((_, died),) = await night.look_on(GRACE_ENDS + 120)
+    assert died.state is State.PENDING
 
     await night.doubt(0, NOW + 1000)
     await night.own("r-2", 2, NOW + 1200)
-    (unanswered,) = await night.look_on(GRACE_ENDS + 1060)
+    ((_, unanswered),) = await night.look_on(GRACE_ENDS + 1060)
 
-    assert unanswered.result.state is State.PENDING
+    assert unanswered.state is State.PENDING
     assert await column(night.ledger, "requeues") == 1
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from anyio.abc import TaskGroup
 
 from runner.governor import Bell, Governor, Urgency
-from runner.job import StepResult
 from runner.ledger import Record
 from runner.poller import Pages, Poller
+from runner.reconciler import Report
 
 # A computer that slept through its wait must not go on with it: its jobs' hour went by.
 LONGEST_WAIT_S = 30.0
-
-Report = Callable[[Record, StepResult], Awaitable[None]]
 
 
 class Asking:

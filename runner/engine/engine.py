@@ -30,7 +30,7 @@ from runner.inventory import Inventory
 from runner.job import IN_FLIGHT_STATES, Consequence, State, StepResult
 from runner.ledger import Ledger, Record
 from runner.poller import Pages, Poller
-from runner.reconciler import Reconciler, Resolved
+from runner.reconciler import Reconciler
 from runner.submitter import Submitter
 from runner.treasurer import Treasurer
 
@@ -189,8 +189,7 @@ class Engine:
         reconciler = self._steps.reconciler
         while not self._halted:
             self._unlooked = False
-            for resolved in await reconciler.look():
-                await self._resolved(resolved)
+            await reconciler.look(self._resolved)
             # What came into doubt during the look was not seen by it.
             self._reconciling = reconciler.holds_up or self._unlooked
             self._ring()
@@ -198,8 +197,7 @@ class Engine:
             wait_s = None if next_look is None else max(0.0, next_look - self._governor.now())
             await self._doubt_bell.wait(wait_s)
 
-    async def _resolved(self, resolved: Resolved) -> None:
-        record, result = resolved.record, resolved.result
+    async def _resolved(self, record: Record, result: StepResult) -> None:
         self._moved(record, record.state, result)
         if result.state is State.SUBMITTED and (found := await self._ledger.one(record.key)):
             self._steps.poller.watch(found)

@@ -9,7 +9,7 @@ from runner.governor import Governor
 from runner.job import State, StepResult
 from runner.ledger import Event, Ledger, Record
 from runner.policy.history import Row
-from runner.reconciler.rules import DoubtRules, Resolved
+from runner.reconciler.rules import DoubtRules, Report
 
 UNUSABLE_LIMIT = 3
 FILE_LIFE_S = 7 * 86400.0
@@ -32,18 +32,18 @@ class Expired:
         self._tries = 0
         self.next_look: float | None = None
 
-    async def look(self) -> list[Resolved]:
-        """What the history brings back; returns what has moved."""
+    async def look(self, report: Report) -> None:
+        """What the history brings back; reports each job as soon as it has moved."""
         now = self._governor.now()
         if self._rules.on_expired == "hold" or now < (self.next_look or now):
-            return []
+            return
         self.next_look = None
         records = [
             record
             for record in await self._ledger.recoverable(self._alive_since(now), CLOCK_LEEWAY_S)
             if record.key not in self._tried
         ]
-        resolved = await self._recover(records)
+        await self._recover(records, report)
         if left := [record for record in records if record.key not in self._tried]:
             self._tries += 1
             if self._tries < UNUSABLE_LIMIT:
@@ -51,11 +51,11 @@ class Expired:
             else:
                 # What has ended there is not paid for anew because its list cannot be read tonight.
                 self._tried |= {each.key for each in left if each.key in self._ended_there}
-                untold = [each for each in left if each.key not in self._ended_there]
-                resolved += [found for each in untold for found in await self._not_told(each)]
+                for untold in left:
+                    if untold.key not in self._ended_there:
+                        await self._not_told(untold, report)
         else:
             self._tries = 0
-        return resolved
 
     def _alive_since(self, now: float) -> float:
         """When, by the server's clock, the oldest request was sent whose file may still be there."""
@@ -69,9 +69,8 @@ class Expired:
         known = [each for each in (record.server_at, row.created) if each is not None]
         return min(known, default=(record.submitted_at or 0.0) - CLOCK_LEEWAY_S)
 
-    async def _recover(self, records: list[Record]) -> list[Resolved]:
+    async def _recover(self, records: list[Record], report: Report) -> None:
         """What the history tells of expired jobs; those it could not be asked about are not tried."""
-        resolved: list[Resolved] = []
         ended: dict[str, list[tuple[Record, Row]]] = defaultdict(list)
         for record in records:
             answered, row = await self._archive.row(record.request_id or "")
@@ -81,12 +80,13 @@ class Expired:
             if row is not None and row.status in ("COMPLETED", "FAILED"):
                 ended[record.model].append((record, row))
             else:
-                resolved += await self._not_told(record)
+                await self._not_told(record, report)
         for model, found in ended.items():
-            resolved += await self._bring_back(model, found)
-        return resolved
+            await self._bring_back(model, found, report)
 
-    async def _bring_back(self, model: str, found: list[tuple[Record, Row]]) -> list[Resolved]:
+    async def _bring_back(
+        self, model: str, found: list[tuple[Record, Row]], report: Report
+    ) -> None:
         """Concludes ended requests. By id the history gives one row, its list one for each output."""
         completed = [(record, row) for record, row in found if row.status == "COMPLETED"]
         view = View(usable=True)
@@ -95,7 +95,6 @@ class Expired:
             ids = {row.request_id for _, row in completed}
             newest = max(row.created or 0.0 for _, row in completed)
             view = await self._archive.view(model, since, ids, newest)
-        resolved: list[Resolved] = []
         for record, row in found:
             listed = [each for each in view.rows if each.request_id == row.request_id]
             rows = listed or [row]
@@ -107,24 +106,18 @@ class Expired:
                 self._ended_there.add(record.key)
                 continue
             if row.status == "COMPLETED" and not any(each.url for each in rows):
-                resolved += await self._not_told(record)
+                await self._not_told(record, report)
                 continue
             self._tried.add(record.key)
-            resolved.append(
-                Resolved(
-                    record, await conclude(self._ledger, self._governor.now(), record, row, rows)
-                )
-            )
-        return resolved
+            result = await conclude(self._ledger, self._governor.now(), record, row, rows)
+            await report(record, result)
 
-    async def _not_told(self, record: Record) -> list[Resolved]:
+    async def _not_told(self, record: Record, report: Report) -> None:
         """The history does not bring an expired job back: it stays so, unless a rule says otherwise."""
         self._tried.add(record.key)
         if self._rules.on_expired != "resubmit":
-            return []
+            return
         why = "sent again although it may have been paid for, as --on-expired resubmit says"
         event = Event(self._governor.now(), detail=why)
         await self._ledger.requeue(record, event)
-        return [
-            Resolved(record, StepResult(State.PENDING, event.at, reason=why, paid_perhaps=True))
-        ]
+        await report(record, StepResult(State.PENDING, event.at, reason=why, paid_perhaps=True))

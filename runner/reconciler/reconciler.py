@@ -19,7 +19,7 @@ from runner.ledger import Event, Ledger, Record, Span
 from runner.policy.history import Doubt, Row, match, nothing_suspicious
 from runner.reconciler.expired import UNUSABLE_LIMIT, Expired
 from runner.reconciler.recognition import recognise
-from runner.reconciler.rules import DoubtRules, Resolved
+from runner.reconciler.rules import DoubtRules, Report
 
 FIRST_LOOK_S = 5.0
 LOOK_GROWTH = 3.0
@@ -84,11 +84,12 @@ class Reconciler:
         looks += [] if self._expired.next_look is None else [self._expired.next_look]
         return min(looks, default=None)
 
-    async def look(self) -> list[Resolved]:
-        """One round over all that is in doubt or expired; returns what has moved."""
-        return await self._look_at_doubts() + await self._expired.look()
+    async def look(self, report: Report) -> None:
+        """One round over all that is in doubt or expired; reports each job as soon as it has moved."""
+        await self._look_at_doubts(report)
+        await self._expired.look(report)
 
-    async def _look_at_doubts(self) -> list[Resolved]:
+    async def _look_at_doubts(self, report: Report) -> None:
         now = self.governor.now()
         records = await self._ledger.in_doubt() if self._rules.on_doubt != "hold" else []
         # What is in doubt when a run begins was sent by an earlier one, whose clock is not known.
@@ -102,12 +103,10 @@ class Reconciler:
             is_old = self._server_now(now) - self._span(record)[0] > OLD_S
             groups[record.model, is_old].append(record)
         due = {record.key for record in records if self._cases[record.key].next_look <= now}
-        resolved: list[Resolved] = []
         for (model, _), doubtful in groups.items():
             # Equal requests are shared out among all of them, or one takes what only another could have.
             if any(record.key in due for record in doubtful):
-                resolved += await self._settle(model, doubtful, due)
-        return resolved
+                await self._settle(model, doubtful, due, report)
 
     def _server_now(self, at: float) -> float:
         """The server's time; our own where it is not known."""
@@ -136,7 +135,9 @@ class Reconciler:
         since = self._server_now(record.submitted_at or 0.0)
         return since, since + self._rules.timeout_s
 
-    async def _settle(self, model: str, records: list[Record], due: set[int]) -> list[Resolved]:
+    async def _settle(
+        self, model: str, records: list[Record], due: set[int], report: Report
+    ) -> None:
         sending = await self._ledger.submitting_bodies()
         view = await self._view(model, records)
         sending |= await self._ledger.submitting_bodies()
@@ -147,11 +148,10 @@ class Reconciler:
         doubts = {r.key: self._doubt(r, known_again.bodies[r.key]) for r in known_again.clear}
         matching = match(list(doubts.values()), view.rows, known)
         known |= {row.request_id for row in matching.adopted.values()}
-        resolved: list[Resolved] = []
         for record in records:
             row = matching.adopted.get(record.key)
             if row is not None:
-                resolved.append(Resolved(record, await self._adopt(record, row, view)))
+                await report(record, await self._adopt(record, row, view))
                 continue
             if record.key not in due:
                 continue
@@ -164,11 +164,10 @@ class Reconciler:
                 result = StepResult(
                     State.PENDING, event.at, reason=judged.why, paid_perhaps=judged.paid_perhaps
                 )
-                resolved.append(Resolved(record, result))
+                await report(record, result)
                 continue
             self._look_later(record, view.usable, busy=doubt is None)
             await self._keep(record, judged.why)
-        return resolved
 
     async def _view(self, model: str, records: list[Record]) -> View:
         """The rows since the first of these jobs was sent, by the server's clock if it tells."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +21,5 @@ class DoubtRules:
     retention_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A job that the history or a rule has moved."""
-
-    record: Record
-    result: StepResult
+# Told of a job that the history or a rule has moved, before anything else may move it.
+Report = Callable[[Record, StepResult], Awaitable[None]]

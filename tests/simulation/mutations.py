@@ -228,8 +228,8 @@ def _ignored(*_: Any) -> None:
     pass
 
 
-async def _unpolled(self: Any, resolved: Any) -> None:
-    self._moved(resolved.record, resolved.record.state, resolved.result)
+async def _unpolled(self: Any, record: Any, result: Any) -> None:
+    self._moved(record, record.state, result)
     self._pending.look_again()
 
 
