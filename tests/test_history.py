@@ -499,3 +499,48 @@ def test_equal_requests_are_shared_out_so_that_the_most_jobs_find_one() -> None:
         1: "r-late",
         2: "r-early",
     }
+
+
+def test_a_request_is_of_the_job_that_surely_was_sent_then() -> None:
+    # The other one's row has not come yet; it would fit no job but the first.
+    first, second = (
+        Doubt(1, "imagen", FOX, NOW, NOW + 15),
+        Doubt(2, "imagen", FOX, NOW + 30, NOW + 45),
+    )
+    found = match([first, second], [row("r-2", NOW + 31)], ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {2: "r-2"}
+    found = match([first], [row("r-1", NOW - 1)], {"r-2"})
+    assert {key: each.request_id for key, each in found.adopted.items()} == {1: "r-1"}
+
+
+windows = st.lists(st.tuples(times, st.integers(0, 200)), max_size=5)
+
+
+@given(windows, st.lists(times, max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_as_many_equal_requests_find_their_jobs_as_can(
+    spans: list[tuple[float, int]], created: list[float]
+) -> None:
+    doubts = [Doubt(n, "imagen", FOX, since, since + s) for n, (since, s) in enumerate(spans)]
+    rows = [row(f"r-{n}", at) for n, at in enumerate(created)]
+
+    def most(left: list[Doubt], free: frozenset[Row]) -> int:
+        if not left:
+            return 0
+        first, rest = left[0], left[1:]
+        fitting = [
+            each
+            for each in free
+            if first.since - TOLERANCE_S <= (each.created or 0) <= first.until + TOLERANCE_S
+        ]
+        return max([most(rest, free)] + [1 + most(rest, free - {each}) for each in fitting])
+
+    found = match(doubts, [replace(each, body=FOX) for each in rows], ())
+    keys = frozenset(replace(each, body=None) for each in rows)
+    assert len(found.adopted) == most(doubts, keys)
+
+
+def test_a_thousand_equal_requests_are_shared_out_at_once() -> None:
+    doubts = [doubt(key, NOW + key / 10) for key in range(1000)]
+    rows = [row(f"r-{n}", NOW + n / 10) for n in range(0, 1000, 2)]
+    assert len(match(doubts, rows, ()).adopted) == 500

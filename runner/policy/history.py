@@ -7,8 +7,8 @@ request history" of the API's facts page.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
@@ -118,9 +118,9 @@ def reaches_back(rows: Sequence[Row], since: float) -> bool:
 def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) -> Matching:
     """Gives each job in doubt a request of its own body and time that nobody has yet.
 
-    Equal bodies are interchangeable and matched by count, in order of time. `known`: ids the ledger
-    has. A row without a time is never taken: it may be a request of long ago. A job is absent when
-    the rows show requests of its model from after its window and none that could be its own.
+    Equal bodies are interchangeable and matched by count. `known`: ids the ledger has. A row without a
+    time is never taken: it may be a request of long ago. A job is absent when the rows show requests of
+    its model from after its window and none that could be its own.
     """
     free: dict[str, Row] = {}
     # Whichever order the pages came in, the row that tells the most speaks for its request.
@@ -131,15 +131,14 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
     for row in free.values():
         if row.body is not None:
             by_body[canonical(row.body)].append(row)
+    alike: dict[str, list[Doubt]] = defaultdict(list)
+    for doubt in doubts:
+        alike[canonical(doubt.body)].append(doubt)
     adopted: dict[int, Row] = {}
-    # Who has the least time to choose from takes the earliest that is his: so the most find one.
-    for doubt in sorted(doubts, key=lambda doubt: (doubt.until, doubt.since, doubt.key)):
-        candidates = [row for row in by_body[canonical(doubt.body)] if _fits(row, doubt)]
-        if candidates:
-            row = min(candidates, key=_age)
-            adopted[doubt.key] = row
-            by_body[canonical(doubt.body)].remove(row)
-            del free[row.request_id]
+    for body, equal in alike.items():
+        adopted |= _shared_out(equal, by_body[body])
+    for row in adopted.values():
+        del free[row.request_id]
     absent = frozenset(
         doubt.key
         for doubt in doubts
@@ -148,6 +147,58 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
         and nothing_suspicious(doubt, free.values(), ())
     )
     return Matching(adopted, absent)
+
+
+def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
+    """Requests of one body for as many of its jobs as can have one, by the job's key.
+
+    What was surely sent in a job's window is its own before what only its tolerance lets in, for the
+    other's row may still come. Augmenting paths: Kuhn, "The Hungarian method", 1955.
+    """
+    ordered = sorted(doubts, key=lambda doubt: (doubt.until, doubt.since, doubt.key))
+    oldest_first = sorted(rows, key=_age)
+    owners: dict[str, Doubt] = {}
+    adopted: dict[int, Row] = {}
+    for tolerance_s in (0.0, TOLERANCE_S):
+        fitting = {
+            doubt.key: [row for row in oldest_first if _fits(row, doubt, tolerance_s)]
+            for doubt in ordered
+        }
+        # What led to no free row will lead to none for the next job either.
+        closed: set[str] = set()
+        for doubt in ordered:
+            if doubt.key not in adopted:
+                _find_one(doubt, fitting, owners, adopted, closed)
+    return adopted
+
+
+def _find_one(
+    doubt: Doubt,
+    fitting: Mapping[int, Sequence[Row]],
+    owners: dict[str, Doubt],
+    adopted: dict[int, Row],
+    closed: set[str],
+) -> None:
+    """Gives a job a request, where need be one whose owner can have another instead."""
+    asked_by: dict[str, Doubt] = {}
+    asking = deque([doubt])
+    while asking:
+        asker = asking.popleft()
+        for row in fitting[asker.key]:
+            if row.request_id in asked_by or row.request_id in closed:
+                continue
+            asked_by[row.request_id] = asker
+            if row.request_id in owners:
+                asking.append(owners[row.request_id])
+                continue
+            given: Row | None = row
+            while given is not None:
+                taker = asked_by[given.request_id]
+                left = adopted.get(taker.key)
+                owners[given.request_id], adopted[taker.key] = taker, given
+                given = left
+            return
+    closed.update(asked_by)
 
 
 def _rank(row: Row) -> tuple[Any, ...]:
@@ -186,18 +237,18 @@ def _is_of_model(row: Row, doubt: Doubt) -> bool:
     return row.model is None or row.model == doubt.model
 
 
-def _is_in_time(row: Row, doubt: Doubt) -> bool:
+def _is_in_time(row: Row, doubt: Doubt, tolerance_s: float = TOLERANCE_S) -> bool:
     if row.created is None:
         return False
-    return doubt.since - TOLERANCE_S <= row.created <= doubt.until + TOLERANCE_S
+    return doubt.since - tolerance_s <= row.created <= doubt.until + tolerance_s
 
 
 def _is_later(row: Row, doubt: Doubt) -> bool:
     return _is_of_model(row, doubt) and row.created is not None and row.created > doubt.until
 
 
-def _fits(row: Row, doubt: Doubt) -> bool:
-    return _is_of_model(row, doubt) and _is_in_time(row, doubt)
+def _fits(row: Row, doubt: Doubt, tolerance_s: float) -> bool:
+    return _is_of_model(row, doubt) and _is_in_time(row, doubt, tolerance_s)
 
 
 def _might_be(row: Row, doubt: Doubt) -> bool:
