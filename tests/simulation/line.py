@@ -121,11 +121,7 @@ class Line:
             uplink_s += self.rng.uniform(0.0, self.server.weather.history.slow_s)
         box: list[tuple[Answer, float]] = []
         # The server's own event: it arrives whether its sender still lives by then or not.
-        arrives_at = now + uplink_s
-        if (asleep_s := self.loop.asleep_s(arrives_at)) and self.rng.random() < 0.5:
-            # What had not left when the computer went to sleep leaves when it wakes.
-            arrives_at += asleep_s
-        self.server.at(arrives_at, lambda: box.append((arrive(), self.server.reset_at)))
+        self._arrive_later(now + uplink_s, lambda: box.append((arrive(), self.server.reset_at)))
         if not calm and fates[2] < wire.lost:
             self.lost += 1
             return await self._nothing(kind, self.rng.choice((uplink_s + 0.1, TIMEOUT_S)))
@@ -142,6 +138,20 @@ class Line:
         if answer.status == 429:
             self._hold(reset_at)
         return answer
+
+    def _arrive_later(self, at: float, arrive: Callable[[], None]) -> None:
+        """What had not left when the computer went to sleep may leave when it wakes."""
+        asleep_s = self.loop.asleep_s(at)
+        is_late = bool(asleep_s) and self.rng.random() < 0.5
+
+        def leave() -> None:
+            # Whoever is dead by then has not lived to the sleep, and the next one begins before it.
+            if is_late and not self.dead:
+                self.server.at(at + asleep_s, arrive)
+            else:
+                arrive()
+
+        self.server.at(at, leave)
 
     async def _nothing(self, kind: str, after_s: float) -> Answer:
         await self._sleep(after_s)
