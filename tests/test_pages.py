@@ -180,6 +180,16 @@ async def test_text_which_no_row_holds_is_asked_for_at_once(rounds: Rounds):
     assert not rounds.pages.defers(record)
 
 
+async def test_a_job_that_waits_for_its_turn_is_not_asked_for_a_second_time(rounds: Rounds):
+    schedule = rounds.poller.schedule
+    keys = {schedule.pop(NOW + 3000) for _ in range(3)}
+    rounds.history.tell(0, generation_url=None)
+    rounds.history.tell(9)
+    assert await rounds.round() == {}
+    assert len(keys) == 3
+    assert schedule.pop(NOW + 3001) is None
+
+
 async def test_a_job_without_a_row_is_left_to_the_pages_once_and_then_asked_for(rounds: Rounds):
     record = await get(rounds.ledger, "j0")
     assert rounds.pages.defers(record)

@@ -74,6 +74,20 @@ def guess_age(schedule: PollSchedule, key: int = 1, model: str = "imagen") -> fl
     return at
 
 
+def test_a_job_that_is_hastened_is_given_once() -> None:
+    schedule = taught([10.0] * ENOUGH)
+    for key, started in ((1, 0.0), (2, 1.0), (3, 55.0)):
+        schedule.add(key, "imagen", started, HOUR_S)
+    assert schedule.pop(60.0) == 1
+    for key in (1, 2, 3):
+        # One is on its way to be asked, one is ready, one is young.
+        schedule.hasten(key, 60.0)
+    assert drain(schedule, 61.0) == [2, 3]
+    schedule.running(1, 62.0)
+    schedule.hasten(1, 62.0)
+    assert drain(schedule, 63.0) == [1]
+
+
 def test_an_empty_schedule_has_nothing_to_ask():
     schedule = PollSchedule()
     assert (schedule.next_due(0.0), schedule.pop(0.0), schedule.next_deadline()) == (None,) * 3

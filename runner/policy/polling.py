@@ -174,6 +174,12 @@ class PollSchedule:
         """The job could not be asked: again after `wait_s` seconds; nothing is learned."""
         self._again(key, self._flights[key], now, wait_s)
 
+    def hasten(self, key: int, now: float) -> None:
+        """The job should be asked at once; one that is given out or ready is going to be."""
+        flight = self._flights[key]
+        if flight.fresh or flight.due < inf:
+            self._again(key, flight, now, 0.0)
+
     def found(self, key: int, now: float, total_time_s: float | None = None) -> None:
         """The asked job has ended; `total_time_s`: its seconds of queue and work, once they are told.
 

@@ -87,7 +87,7 @@ class Pages:
         if row.status == "COMPLETED" and (is_cut or not all(each.url for each in rows)):
             # Text and data stand in the result alone. Either way it is asked for at once.
             self._incomplete.add(record.key)
-            self._poller.schedule.later(record.key, self._governor.now(), 0.0)
+            self._poller.schedule.hasten(record.key, self._governor.now())
             return None
         self._poller.ended(record, row.latency_s)
         self._polls.discard(record.key)
