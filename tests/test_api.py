@@ -207,7 +207,7 @@ async def test_half_a_character_can_be_written_to_disk(api: Api, web: aiorespons
     json.dumps(body, ensure_ascii=False).encode()
 
 
-# ---- the key -------------------------------------------------------------------------------------
+# The key
 
 
 async def test_an_echoed_key_is_redacted_in_text_and_body(api: Api, web: aioresponses):
@@ -245,7 +245,7 @@ async def test_the_api_is_used_as_a_block():
         await Api(ACCESS).status("r")
 
 
-# ---- over real sockets ---------------------------------------------------------------------------
+# Over real sockets
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

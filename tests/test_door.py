@@ -71,7 +71,7 @@ def given(*prompts: Any, **more: Any) -> dict[str, Any]:
     return {**keys, **more, "prompts": list(prompts)}
 
 
-# ---- what comes of a run -------------------------------------------------------------------------
+# What comes of a run
 
 
 async def test_each_job_comes_as_it_is_saved_with_its_files_on_disk(desk: Desk, api: Service):
@@ -176,7 +176,7 @@ async def test_two_manifests_and_two_runs_do_not_mix(desk: Desk, api: Service):
     assert {job.manifest for job in jobs} == {"one", "two"}
 
 
-# ---- manifests without a file --------------------------------------------------------------------
+# Manifests without a file
 
 
 async def test_a_mapping_is_a_manifest_and_its_jobs_are_those_of_the_file(desk: Desk, api: Service):
@@ -231,7 +231,7 @@ async def test_two_mappings_of_one_name_are_refused(desk: Desk, api: Service):
         await runner.run(given("a fox"), given("an owl"))
 
 
-# ---- errors --------------------------------------------------------------------------------------
+# Errors
 
 
 async def test_errors_are_those_of_the_command(desk: Desk, api: Service):
@@ -295,7 +295,7 @@ async def test_a_key_may_be_given_and_is_shown_nowhere(desk: Desk, api: Service)
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
 
 
-# ---- leaving early -------------------------------------------------------------------------------
+# Leaving early
 
 
 async def slow(serve: Callable[..., Service], desk: Desk, **options: Any) -> tuple[Service, str]:
@@ -466,7 +466,7 @@ def test_ctrl_c_in_a_script_ends_it_and_the_next_run_goes_on(
     asyncio.run(settled(desk, api))
 
 
-# ---- following it --------------------------------------------------------------------------------
+# Following it
 
 
 async def test_every_event_is_told_and_progress_can_be_asked_for(desk: Desk, api: Service):
@@ -513,7 +513,7 @@ async def test_a_run_in_the_sandbox_needs_no_key(desk: Desk):
         assert [job.saved for job in ledger.jobs()] == [True]
 
 
-# ---- looking at a ledger -------------------------------------------------------------------------
+# Looking at a ledger
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ async def test_a_turn_under_a_time_limit_gives_up_and_others_go_on():
         await asyncio.wait_for(governor.turn(Urgency.ASIDE), 5)
 
 
-# ---- holding -------------------------------------------------------------------------------------
+# Holding
 
 
 async def test_a_429_holds_everything_until_its_reset_and_a_little_longer():
@@ -248,7 +248,7 @@ async def test_a_refused_connection_is_never_tried_again_at_once():
         assert governor.unreachable("refused") - governor.now() >= 0.2
 
 
-# ---- the bell ------------------------------------------------------------------------------------
+# The bell
 
 
 async def test_a_ring_wakes_the_waiter():

@@ -66,7 +66,7 @@ async def actions(ledger: Ledger, job_id: str = "j0") -> list[str]:
     return [a.action for a in await attempts(ledger, (await get(ledger, job_id)).key)]
 
 
-# ---- the way of a job ----------------------------------------------------------------------------
+# The way of a job
 
 
 async def test_a_new_job_is_pending_and_was_never_sent(ledger: Ledger):
@@ -243,7 +243,7 @@ async def test_facts_are_remembered_and_replaced(ledger: Ledger):
     assert await ledger.fact("rpm") == "120"
 
 
-# ---- compare and set -----------------------------------------------------------------------------
+# Compare and set
 
 VERBS: dict[str, tuple[State, Any]] = {
     "begin_submit": (State.PENDING, lambda l, r: l.begin_submit(r, NOW, NOW)),  # noqa: E741
@@ -312,7 +312,7 @@ async def test_a_job_that_is_not_completed_has_no_result_to_fetch(ledger: Ledger
     assert await ledger.completed(record.key) is None
 
 
-# ---- many jobs at once ---------------------------------------------------------------------------
+# Many jobs at once
 
 
 async def test_what_was_being_sent_when_a_run_died_is_in_doubt(ledger: Ledger):
@@ -378,7 +378,7 @@ async def test_retry_takes_only_what_is_selected(ledger: Ledger):
     assert (await get(ledger, "j0")).state is State.FAILED
 
 
-# ---- looking -------------------------------------------------------------------------------------
+# Looking
 
 
 async def test_pending_jobs_come_in_the_order_of_their_manifest_a_page_at_a_time(ledger: Ledger):
@@ -478,7 +478,7 @@ async def test_models_are_known_by_what_their_jobs_cost_and_took(ledger: Ledger)
     assert await manifest_names(ledger) == ["m"]
 
 
-# ---- group commit --------------------------------------------------------------------------------
+# Group commit
 
 
 async def test_writes_that_come_together_share_a_transaction(ledger: Ledger):
@@ -610,7 +610,7 @@ async def test_closing_finishes_what_is_queued(tmp_path: Path):
     database.close()
 
 
-# ---- the file ------------------------------------------------------------------------------------
+# The file
 
 
 async def test_every_commit_is_on_disk_before_it_returns(tmp_path: Path):
@@ -797,7 +797,7 @@ async def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger):
     assert len(await sql(ledger, "SELECT 1 FROM jobs")) == 5
 
 
-# ---- query plans ---------------------------------------------------------------------------------
+# Query plans
 
 # What reads the whole ledger by its nature, and never while jobs are sent.
 WHOLE_LEDGER = {

@@ -46,7 +46,7 @@ async def states(ledger: Ledger) -> dict[str, str]:
     return dict(await sql(ledger, "SELECT id, state FROM jobs ORDER BY job_key"))
 
 
-# ---- what is staged ------------------------------------------------------------------------------
+# What is staged
 
 
 async def test_jobs_come_in_as_they_were_written_in_their_order(ledger: Ledger):
@@ -129,7 +129,7 @@ async def test_so_many_problems_are_shown_and_the_rest_is_hinted_at(ledger: Ledg
     assert len(caught.value.problems) == PROBLEM_LIMIT
 
 
-# ---- names that are taken ------------------------------------------------------------------------
+# Names that are taken
 
 
 async def test_a_new_job_never_writes_over_the_file_of_a_saved_one(ledger: Ledger):
@@ -179,7 +179,7 @@ async def test_a_plan_that_is_the_same_has_no_problems(ledger: Ledger):
     assert await plan(ledger, jobs) == []
 
 
-# ---- adopting ------------------------------------------------------------------------------------
+# Adopting
 
 
 async def test_a_manifest_is_known_by_its_name(ledger: Ledger):
@@ -290,7 +290,7 @@ async def test_a_corrected_request_under_an_id_that_came_to_nothing_is_sent_by_t
     assert after.params == {"prompt": "new"}
 
 
-# ---- comparing -----------------------------------------------------------------------------------
+# Comparing
 
 
 async def test_a_comparison_tells_what_a_run_would_find(ledger: Ledger):
@@ -340,7 +340,7 @@ async def test_a_new_plan_starts_with_an_empty_stage(ledger: Ledger):
     )
 
 
-# ---- size ----------------------------------------------------------------------------------------
+# Size
 
 
 async def test_fifty_thousand_jobs_are_planned_in_seconds(ledger: Ledger):

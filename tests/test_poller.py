@@ -169,7 +169,7 @@ async def test_a_failure_that_the_result_tells_counts_as_well(desk: Desk):
     assert desk.asked == ["status", "result"]
 
 
-# ---- not found -----------------------------------------------------------------------------------
+# Not found
 
 
 async def test_inside_the_hour_it_takes_several_404_to_give_a_job_up(desk: Desk):
@@ -202,7 +202,7 @@ async def test_a_404_of_the_result_is_no_end_by_itself_either(desk: Desk):
     assert (await desk.poll(RESULT)).state is State.COMPLETED
 
 
-# ---- trouble -------------------------------------------------------------------------------------
+# Trouble
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda a: str(a.status))
@@ -252,7 +252,7 @@ async def test_a_refused_key_ends_the_run_and_not_the_job(desk: Desk):
     assert (await get(desk.ledger)).state is State.SUBMITTED
 
 
-# ---- completed, and the result does not come ------------------------------------------------------
+# Completed, and the result does not come
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ async def test_a_poll_never_posts(desk: Desk):
     assert (await get(desk.ledger)).posts == 1
 
 
-# ---- the result at once ---------------------------------------------------------------------------
+# The result at once
 
 
 async def test_the_result_route_needs_one_request_for_a_job_that_is_done(direct: Desk):
@@ -371,7 +371,7 @@ async def test_a_result_route_that_contradicts_the_status_is_left_for_good(tmp_p
         assert desk.asked == asked
 
 
-# ---- taking up what an earlier run left ------------------------------------------------------------
+# Taking up what an earlier run left
 
 
 async def test_a_job_of_an_earlier_run_is_asked_at_once_and_before_its_deadline(tmp_path: Path):

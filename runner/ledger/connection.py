@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiosqlite
 
 from runner.errors import LedgerBusy, LedgerError, LedgerUnreadable
 
 T = TypeVar("T")
+Work = TypeVar("Work")
 Statement = tuple[str, dict[str, Any]]
 # How many rows each statement of a write changed; none where the job was in another state.
 Changes = list[int]
@@ -30,9 +31,7 @@ class Connection(aiosqlite.Connection):
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connector, iter_chunk_size=64)
-        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]]
-        self._waiting = deque()
-        self._posted = False
+        self._gathered = Gathering(self.send, _one_by_one)
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` in the database thread, for itself, and returns its value."""
@@ -41,29 +40,13 @@ class Connection(aiosqlite.Connection):
 
     def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Runs `work` there with whatever else was posted, in that order; its value is to come."""
+        return self._gathered.add(work)
+
+    def send(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Runs `work` there, which tells nobody."""
         if not self._running:
             raise ValueError("the connection is closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._waiting.append((work, future))
-        if not self._posted:
-            self._posted = True
-            self._tx.put_nowait((None, partial(self._work_off, loop)))
-        return future
-
-    def _work_off(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Cleared before the queue is read: what comes later posts anew.
-        self._posted = False
-        futures: list[asyncio.Future[Any]] = []
-        outcomes: list[Any] = []
-        for _ in range(len(self._waiting)):
-            work, future = self._waiting.popleft()
-            try:
-                outcomes.append(work(self._conn))
-            except Exception as error:
-                outcomes.append(error)
-            futures.append(future)
-        loop.call_soon_threadsafe(_resolve, futures, outcomes)
+        self._tx.put_nowait((None, lambda: work(self._conn)))
 
 
 async def connect(path: Path | str, *, durable: bool = True) -> Connection:
@@ -132,40 +115,67 @@ class Write:
         return [1, *(database.execute(*statement).rowcount for statement in others)]
 
 
-class GroupCommit:
-    """Lets writes that arrive while a commit is under way share the next one.
+class Gathering(Generic[Work]):
+    """Work for the database thread that is done together with whatever else has gathered by then.
 
-    A lone write is committed at once; under load the batches fill themselves, because the thread
-    drains whatever has gathered while it was busy with the disk.
+    A lone piece goes at once; under load the batches fill themselves, because the thread takes all that
+    has come while it was busy. `do` returns an outcome for each piece, in the thread.
     """
 
-    def __init__(self, connection: Connection, path: Path | str) -> None:
-        self._connection = connection
-        self._path = path
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Write, asyncio.Future[Changes]]] = deque()
-        self._posted = False
+    def __init__(
+        self,
+        send: Callable[[Callable[[sqlite3.Connection], None]], None],
+        do: Callable[[sqlite3.Connection, list[Work]], Sequence[Any]],
+    ) -> None:
+        self._send = send
+        self._do = do
+        self._waiting: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._is_sent = False
 
-    async def commit(self, write: Write) -> Changes:
-        """What the write changed, once it is on disk; empty when the job was not in the expected state."""
-        future: asyncio.Future[Changes] = self._loop.create_future()
-        self._waiting.append((write, future))
-        if not self._posted:
-            self._posted = True
-            await self._connection.call(self._flush)
-        return await future
+    def add(self, work: Work) -> asyncio.Future[Any]:
+        """What comes of a piece of work; an outcome that is an exception is raised."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting.append((work, future))
+        if not self._is_sent:
+            self._send(partial(self._do_all, loop))
+            self._is_sent = True
+        return future
 
-    def _flush(self, database: sqlite3.Connection) -> None:
-        # Cleared before the queue is drained: a write that comes later posts a flush of its own.
-        self._posted = False
-        # Only what waits by now, or whoever posted this flush would wait for everybody after it.
+    def _do_all(self, loop: asyncio.AbstractEventLoop, database: sqlite3.Connection) -> None:
+        # Cleared before the queue is read: what comes later is sent for anew.
+        self._is_sent = False
+        # Only what waits by now, or the first would wait for everybody after it.
         left = len(self._waiting)
         while left:
-            size = min(left, BATCH_LIMIT)
-            left -= size
-            batch = [self._waiting.popleft() for _ in range(size)]
-            outcomes = self._transaction(database, [write for write, _ in batch])
-            self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcomes)
+            batch = [self._waiting.popleft() for _ in range(min(left, BATCH_LIMIT))]
+            left -= len(batch)
+            outcomes = self._do(database, [work for work, _ in batch])
+            loop.call_soon_threadsafe(_resolve, [future for _, future in batch], outcomes)
+
+
+def _one_by_one(
+    database: sqlite3.Connection, works: Sequence[Callable[[sqlite3.Connection], Any]]
+) -> list[Any]:
+    outcomes: list[Any] = []
+    for work in works:
+        try:
+            outcomes.append(work(database))
+        except Exception as error:
+            outcomes.append(error)
+    return outcomes
+
+
+class GroupCommit:
+    """Lets writes that arrive while a commit is under way share the next one."""
+
+    def __init__(self, connection: Connection, path: Path | str) -> None:
+        self._path = path
+        self._gathered = Gathering(connection.send, self._transaction)
+
+    def commit(self, write: Write) -> asyncio.Future[Changes]:
+        """What the write changed, once it is on disk; empty when the job was not in the expected state."""
+        return self._gathered.add(write)
 
     def _transaction(self, database: sqlite3.Connection, writes: list[Write]) -> list[Outcome]:
         try:

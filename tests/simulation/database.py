@@ -99,6 +99,10 @@ class LoopConnection:
             self._serve_soon()
         return future
 
+    def send(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Like `post`, for what tells nobody."""
+        self.post(work)
+
     async def close(self) -> None:
         """The disk stays."""
 

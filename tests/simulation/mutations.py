@@ -5,6 +5,7 @@ A mutation is a patch of the real code. It is caught when some night ends with a
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -108,14 +109,12 @@ async def _none_interrupted(*_: Any) -> int:
     return 0
 
 
-async def _at_once(self: Any, write: Write) -> list[int]:
+def _at_once(self: Any, write: Write) -> asyncio.Future[list[int]]:
     """Says that a write is durable while it still waits."""
-    future = self._loop.create_future()
-    self._waiting.append((write, future))
-    if not self._posted:
-        self._posted = True
-        self._loop.create_task(self._connection.call(self._flush))
-    return [1] * len(write.statements)
+    self._gathered.add(write)
+    told: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+    told.set_result([1] * len(write.statements))
+    return told
 
 
 _real_apply = Write.apply
