@@ -168,6 +168,10 @@ class Downloader:
                 await on_disk(_remove, [part])
                 work.begun.discard(part)
             raise
+        finally:
+            if likely is not None:
+                # Whoever did not get so far does not want to know any more.
+                likely.taken.cancel()
         work.begun.discard(part)
         reach("file-renamed")
         url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None

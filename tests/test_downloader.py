@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
+import gc
 import hashlib
 import io
 import json
@@ -25,8 +27,9 @@ from PIL import Image
 from runner import fetcher as fetching
 from runner import media
 from runner.downloader import MEDIA_RETENTION_S, Downloader
+from runner.errors import LedgerError
 from runner.events import Noted
-from runner.fetcher import Fetcher
+from runner.fetcher import Fetcher, FetchFailed
 from runner.job import Consequence, State, StepResult
 from runner.ledger import Event, Ledger
 from runner.ledger.reading import attempts
@@ -110,6 +113,31 @@ async def test_a_transfer_that_broke_off_is_continued_by_the_next_try(desk: Desk
     assert desk.files == ["j0.png"]
     assert (desk.output / "j0.png").read_bytes() == FOX
     assert "bytes came" in (await desk.story())[-2]
+
+
+async def test_a_question_that_nobody_waits_for_any_more_complains_to_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def fails(url: str, part: Path, look: Any) -> Any:
+        await asyncio.sleep(0.05)
+        raise FetchFailed("nothing came")
+
+    def broken(*_: Any) -> asyncio.Future[bool]:
+        future: asyncio.Future[bool] = loop.create_future()
+        loop.call_later(0.1, lambda: future.done() or future.set_exception(LedgerError("broken")))
+        return future
+
+    monkeypatch.setattr(desk.downloader._fetcher, "fetch", fails)
+    monkeypatch.setattr(desk.ledger, "path_is_taken", broken)
+    key = await desk.completed("https://images.segmind.com/a.png")
+    assert (await desk.save(key)).reason == "nothing came"
+    await asyncio.sleep(0.15)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_the_last_try_of_a_run_leaves_nothing(desk: Desk) -> None:

@@ -31,7 +31,7 @@ class View:
     """The rows of one model since some time; `whole` when none can be missing.
 
     `taken_at`: the server's time when the first page was asked for, or a little before. `cut`: requests
-    that may have rows on a page that was read before these landed there.
+    that begin a page.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -44,6 +44,14 @@ class View:
     def has_passed(self, request_id: str) -> bool:
         """Whether the rows of a request have begun and ended here."""
         return request_id in _passed(self.rows, (request_id,))
+
+    def may_lack(self, request_id: str) -> bool:
+        """Whether rows of a request may be missing for all that has passed since.
+
+        An empty page ends the list, or a history shows nothing for a while; and what begins a page may
+        have begun on the one before, after that was read.
+        """
+        return request_id in self.cut or self.rows[-1].request_id == request_id
 
 
 class Archive:
@@ -115,7 +123,6 @@ class Archive:
             view.usable, view.pages = True, number
             fresh = [row for row in page if (row.request_id, row.url) not in seen]
             if page and view.rows and view.rows[-1].request_id != page[0].request_id:
-                # Its beginning may have landed on the page before, after that was read.
                 view.cut.add(page[0].request_id)
             seen.update((row.request_id, row.url) for row in fresh)
             view.rows += fresh

@@ -82,9 +82,8 @@ class Pages:
         # The outputs of one request may stand on two pages.
         if not (view.whole or view.has_passed(row.request_id)):
             return None
-        # An empty page ends the list, or a history shows nothing for a while: more of the last may follow.
-        is_cut = row.request_id in view.cut or view.rows[-1].request_id == row.request_id
-        if row.status == "COMPLETED" and (is_cut or not all(each.url for each in rows)):
+        is_lacking = view.may_lack(row.request_id) or not all(each.url for each in rows)
+        if row.status == "COMPLETED" and is_lacking:
             # Text and data stand in the result alone. Either way it is asked for at once.
             self._incomplete.add(record.key)
             self._poller.schedule.hasten(record.key, self._governor.now())
