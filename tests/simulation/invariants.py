@@ -33,7 +33,7 @@ def of_a_life(night: Night, lived: Lived) -> list[str]:
     return [
         *_pace(lived),
         *_rest(lived),
-        *_unfinished(lived, rows),
+        *_unfinished(night, lived, rows),
         *_unasked(night, lived, rows),
         *_files(night, rows),
         *_ownership(night, rows),
@@ -129,7 +129,7 @@ def _purse(night: Night) -> Iterator[str]:
             yield f"life {number} spent ${spent:.2f}, with a budget of ${budget:.2f}"
 
 
-def _unfinished(lived: Lived, rows: list[Row]) -> Iterator[str]:
+def _unfinished(night: Night, lived: Lived, rows: list[Row]) -> Iterator[str]:
     """A run that ends of itself leaves nothing to do, and a calm one ends of itself."""
     if lived.ending is None or lived.killed:
         return
@@ -137,8 +137,15 @@ def _unfinished(lived: Lived, rows: list[Row]) -> Iterator[str]:
         for row in rows:
             if row.state in UNFINISHED:
                 yield f"{row.id} is left {row.state} by a run that says that all is settled"
-    elif lived.line.server.calm:
+    elif lived.line.server.calm and not any(_is_gone_untold(night, row) for row in rows):
         yield f"the calm run stopped early: {lived.ending.stopped}"
+
+
+def _is_gone_untold(night: Night, row: Row) -> bool:
+    """Whether a job's files are gone and nobody can tell that their week is over: clocks were set back."""
+    request = night.server.requests.get(row.request_id or "")
+    is_gone = row.state == "completed" and request is not None and not night.server.keeps(request)
+    return is_gone and not night.weather.dated
 
 
 def _unasked(night: Night, lived: Lived, rows: list[Row]) -> Iterator[str]:
