@@ -62,6 +62,7 @@ class Api:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._usual_timeout = self._timeout(access.timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Api:
@@ -144,7 +145,7 @@ class Api:
         headers = {"x-api-key": self._access.key}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        timeout = timeout or self._timeout(self._access.timeout_s)
+        timeout = timeout or self._usual_timeout
         started = steady_s()
         try:
             async with self._session.request(

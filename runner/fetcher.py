@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
-import anyio
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
@@ -69,6 +69,7 @@ class Fetcher:
         self._rules = AddressRules(api_origin)
         self._limits = limits or Limits()
         self._session: aiohttp.ClientSession | None = None
+        self._head_timeout_s = self._limits.connect_timeout_s + self._limits.read_timeout_s
         # What was begun in this run; what lies on disk from another one is not trusted.
         self._begun: dict[Path, Transfer] = {}
 
@@ -147,7 +148,7 @@ class Fetcher:
             if objection := self._rules.objection(target.scheme, target.raw_host):
                 raise FetchFailed(f"{str(target)[:80] or 'nothing'} is {objection}")
             # A head that drips keeps the other timeouts quiet.
-            with anyio.fail_after(self._limits.connect_timeout_s + self._limits.read_timeout_s):
+            async with asyncio.timeout(self._head_timeout_s):
                 response = await self._session.get(target, headers=headers, allow_redirects=False)
             location = response.headers.get("Location")
             if not (300 <= response.status < 400 and location):
@@ -169,11 +170,11 @@ class Fetcher:
         if total is not None and total > limit:
             raise FetchFailed(f"the file has {total:,} bytes; more than {limit:,} are not fetched")
         file = _Part(part, transfer)
-        if total is None or total - transfer.received_bytes > WRITE_BYTES:
-            # That there is no room for it should be known before it comes.
-            await on_disk(file.open)
-        self._begun[part] = transfer
         try:
+            if total is None or total - transfer.received_bytes > WRITE_BYTES:
+                # That there is no room for it should be known before it comes.
+                await on_disk(file.open)
+            self._begun[part] = transfer
             rest = await self._pour(response, file)
             declared = response.headers.get("Content-Type")
             # A small file is opened, written, synced and looked at in one go.
@@ -184,7 +185,8 @@ class Fetcher:
     async def _pour(self, response: aiohttp.ClientResponse, file: _Part) -> bytes:
         """Writes what comes but for the rest, which it returns; what ends it early is written whole."""
         limits, buffer, transfer = self._limits, bytearray(), file.transfer
-        speed = Speed(limits.slowest_bytes_s, limits.slow_window_s, anyio.current_time())
+        time = asyncio.get_running_loop().time
+        speed = Speed(limits.slowest_bytes_s, limits.slow_window_s, time())
         failure: Exception
         try:
             async for chunk in response.content.iter_any():
@@ -192,13 +194,13 @@ class Fetcher:
                 if transfer.received_bytes + len(buffer) > limits.size_bytes:
                     transfer.validator = None
                     raise FetchFailed(f"more than {limits.size_bytes:,} bytes came")
-                if objection := speed.objection(len(chunk), anyio.current_time()):
+                if objection := speed.objection(len(chunk), time()):
                     raise FetchFailed(objection)
                 if len(buffer) >= WRITE_BYTES:
                     await on_disk(file.write, bytes(buffer))
                     buffer.clear()
                     # That the disk is slow says nothing of the server.
-                    speed.restart(anyio.current_time())
+                    speed.restart(time())
             return bytes(buffer)
         except (aiohttp.ClientError, TimeoutError, FetchFailed) as error:
             failure = error

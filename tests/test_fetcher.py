@@ -9,6 +9,7 @@ import gzip
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -205,6 +206,25 @@ async def test_a_fetch_that_is_stopped_leaves_nothing(part: Path) -> None:
 
 
 # What breaks a transfer.
+
+
+async def test_a_fetch_that_is_stopped_while_its_file_is_opened_closes_it(
+    part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    real = module._open
+
+    def slow(*found: Any) -> int:
+        time.sleep(0.2)
+        opened.append(real(*found))
+        return opened[0]
+
+    monkeypatch.setattr(module, "_open", slow)
+    async with MediaHost(reply(BODY, length=9 << 20)) as host, Fetcher(LOOPBACK) as fetcher:
+        with anyio.move_on_after(0.1):
+            await fetcher.fetch(host.origin + "/a.png", part, declared)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 async def test_a_file_that_ends_early_is_not_taken_for_whole(part: Path) -> None:
