@@ -28,12 +28,12 @@ class Asking:
         self._pages = pages
         self._governor = governor
         self._report = report
-        self._bells = (Bell(), Bell(), Bell())
+        self._due_bell, self._guess_bell, self._page_bell = Bell(), Bell(), Bell()
         self._halted = False
 
     def wake(self) -> None:
         """There may be a job that is due sooner."""
-        for bell in self._bells:
+        for bell in (self._due_bell, self._guess_bell, self._page_bell):
             bell.ring()
 
     def halt(self) -> None:
@@ -43,28 +43,34 @@ class Asking:
 
     async def run(self, group: TaskGroup) -> None:
         """Works until it is halted or cancelled: what is surely ready first, guesses after submits."""
-        schedule, (due, guess, turn) = self._poller.schedule, self._bells
-        group.start_soon(self._loop, group, due, schedule.next_due, schedule.pop, Urgency.POLL)
+        schedule = self._poller.schedule
         group.start_soon(
-            self._loop, group, guess, self._next_guess, schedule.pop_guess, Urgency.GUESS
+            self._loop, group, self._due_bell, schedule.next_due, schedule.pop, Urgency.POLL
+        )
+        group.start_soon(
+            self._loop, group, self._guess_bell, self._next_guess, schedule.pop_guess, Urgency.GUESS
         )
         if self._pages is not None:
-            group.start_soon(self._turn_pages, turn, self._pages)
+            group.start_soon(self._turn_pages, self._pages)
 
     def _next_guess(self, now: float) -> float | None:
         if self._pages is not None and not self._pages.is_blind:
             return None
         return self._poller.schedule.next_guess(now)
 
-    async def _turn_pages(self, bell: Bell, pages: Pages) -> None:
+    async def _turn_pages(self, pages: Pages) -> None:
         while not self._halted:
             now = self._governor.now()
             at = pages.next_round(now)
             if at is None or at > now:
-                await bell.wait(LONGEST_WAIT_S if at is None else min(at - now, LONGEST_WAIT_S))
+                await self._page_bell.wait(
+                    LONGEST_WAIT_S if at is None else min(at - now, LONGEST_WAIT_S)
+                )
                 continue
             for record, result in await pages.round():
                 await self._report(record, result)
+            # Pages that tell nothing leave everybody to the guesses.
+            self._guess_bell.ring()
 
     async def _loop(
         self,
