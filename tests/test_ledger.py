@@ -29,7 +29,7 @@ from runner.ledger import (
     reading_queries,
     showing_queries,
 )
-from runner.ledger.connection import BATCH_LIMIT, Write, transaction
+from runner.ledger.connection import BATCH_LIMIT, Gathering, Write, transaction
 from runner.ledger.ledger import DETAIL_LIMIT
 from runner.ledger.reading import (
     PAGE,
@@ -490,6 +490,25 @@ async def test_writes_that_come_together_share_a_transaction(ledger: Ledger):
     await ledger.call(lambda database: database.set_trace_callback(None))
     assert all(won)
     assert statements.count("COMMIT") < 10
+
+
+async def test_what_comes_after_a_thread_that_was_quick_is_not_left_to_wait():
+    database = sqlite3.connect(":memory:")
+    gathered: Gathering[int] = Gathering(
+        lambda work: work(database), lambda _, works: [2 * each for each in works]
+    )
+    assert await asyncio.wait_for(gathered.add(1), 5) == 2
+    assert await asyncio.wait_for(gathered.add(2), 5) == 4
+
+
+async def test_a_ledger_that_is_closed_says_so_each_time(tmp_path: Path):
+    closed = await Ledger.open(tmp_path / "l.db", durable=False)
+    await closed.close()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="closed"):
+            await asyncio.wait_for(closed.fact("x"), 5)
+        with pytest.raises(ValueError, match="closed"):
+            await asyncio.wait_for(closed.reopen(1, NOW, "gone"), 5)
 
 
 async def test_a_batch_is_bounded(ledger: Ledger):

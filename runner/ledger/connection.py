@@ -138,8 +138,14 @@ class Gathering(Generic[Work]):
         future = loop.create_future()
         self._waiting.append((work, future))
         if not self._is_sent:
-            self._send(partial(self._do_all, loop))
+            # Noted first: the thread may be through with it before this one goes on.
             self._is_sent = True
+            try:
+                self._send(partial(self._do_all, loop))
+            except BaseException:
+                self._is_sent = False
+                self._waiting.pop()
+                raise
         return future
 
     def _do_all(self, loop: asyncio.AbstractEventLoop, database: sqlite3.Connection) -> None:
