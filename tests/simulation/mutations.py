@@ -155,7 +155,7 @@ async def _down_is_empty(self: Any, request: Any) -> Answer:
     return answer if answer.status == 200 else Answer(200, {"data": []})
 
 
-def _timeless(row: Row, doubt: Doubt) -> bool:
+def _timeless(row: Row, *_: Any) -> bool:
     return row.created is not None
 
 
