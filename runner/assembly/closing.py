@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from runner.assembly.session import Workplace
 from runner.errors import EXIT_KEY_REFUSED, EXIT_OK, EXIT_STOPPED_EARLY, EXIT_UNSAVED, RunnerError
@@ -11,9 +12,11 @@ from runner.events import Call, Ending
 from runner.job import TERMINAL_STATES, State
 from runner.ledger import Counts, Ledger
 from runner.ledger.reading import causes, counts
-from runner.policy.forecast import ENOUGH, Forecast
 from runner.report.summary import ManifestSummary, Planned, Summary
-from runner.report.tally import Progress
+
+if TYPE_CHECKING:
+    from runner.policy.forecast import Forecast
+    from runner.report.tally import Progress
 
 # The summary shows the largest and says how many more there are.
 MOST_CAUSES = 100
@@ -102,6 +105,8 @@ async def _keep_metadata(ledger: Ledger, at: Workplace) -> str | None:
 
 def _planned(estimate: Forecast | None, progress: Progress) -> Planned | None:
     """The estimate, where it was more than a guess and the run came as far as it reached."""
+    from runner.policy.forecast import ENOUGH
+
     if estimate is None or estimate.guesses or estimate.submits < ENOUGH:
         return None
     submits = (progress.requests or {}).get(Call.SUBMIT, 0)
