@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing as closing_file
 from pathlib import Path
 from typing import Any
 
@@ -495,7 +496,7 @@ async def test_writes_that_come_together_share_a_transaction(ledger: Ledger):
 async def test_what_comes_after_a_thread_that_was_quick_is_not_left_to_wait():
     database = sqlite3.connect(":memory:")
     gathered: Gathering[int] = Gathering(
-        lambda work: work(database), lambda _, works: [2 * each for each in works]
+        lambda: lambda work: work(database), lambda _, works: [2 * each for each in works]
     )
     assert await asyncio.wait_for(gathered.add(1), 5) == 2
     assert await asyncio.wait_for(gathered.add(2), 5) == 4
@@ -509,6 +510,34 @@ async def test_a_ledger_that_is_closed_says_so_each_time(tmp_path: Path):
             await asyncio.wait_for(closed.fact("x"), 5)
         with pytest.raises(ValueError, match="closed"):
             await asyncio.wait_for(closed.reopen(1, NOW, "gone"), 5)
+
+
+async def test_what_is_queued_is_written_although_the_closing_is_broken_off(tmp_path: Path):
+    ledger = await Ledger.open(tmp_path / "l.db", durable=False)
+    await plan(ledger, [job(0)])
+    record = await get(ledger, "j0")
+    busy = asyncio.ensure_future(ledger.call(lambda _: time.sleep(0.1)))
+    await asyncio.sleep(0.02)
+    written = asyncio.ensure_future(ledger.begin_submit(record, NOW, NOW))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(ledger.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    assert await asyncio.wait_for(written, 5)
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await busy
+    with closing_file(sqlite3.connect(tmp_path / "l.db")) as file:
+        assert file.execute("SELECT state FROM jobs").fetchone() == ("submitting",)
+
+
+async def test_what_comes_while_it_closes_is_told_so(tmp_path: Path):
+    ledger = await Ledger.open(tmp_path / "l.db", durable=False)
+    closing = asyncio.ensure_future(ledger.close())
+    await asyncio.sleep(0)
+    with pytest.raises((LedgerError, ValueError), match="closed"):
+        await asyncio.wait_for(ledger.fact("x"), 5)
+    await closing
 
 
 async def test_a_batch_is_bounded(ledger: Ledger):

@@ -31,7 +31,7 @@ class Connection(aiosqlite.Connection):
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connector, iter_chunk_size=64)
-        self._gathered = Gathering(self.send, _one_by_one)
+        self._gathered = Gathering(self.door, _one_by_one)
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` in the database thread, for itself, and returns its value."""
@@ -42,11 +42,13 @@ class Connection(aiosqlite.Connection):
         """Runs `work` there with whatever else was posted, in that order; its value is to come."""
         return self._gathered.add(work)
 
-    def send(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Runs `work` there, which tells nobody."""
+    def door(self) -> Callable[[Callable[[sqlite3.Connection], None]], None]:
+        """Where work is put that tells nobody. Raises ValueError once the connection is closed."""
         if not self._running:
             raise ValueError("the connection is closed")
-        self._tx.put_nowait((None, lambda: work(self._conn)))
+        # Found here: in the thread it would be too late to say that it is gone.
+        database = self._conn
+        return lambda work: self._tx.put_nowait((None, partial(work, database)))
 
 
 async def connect(path: Path | str, *, durable: bool = True) -> Connection:
@@ -124,28 +126,25 @@ class Gathering(Generic[Work]):
 
     def __init__(
         self,
-        send: Callable[[Callable[[sqlite3.Connection], None]], None],
+        door: Callable[[], Callable[[Callable[[sqlite3.Connection], None]], None]],
         do: Callable[[sqlite3.Connection, list[Work]], Sequence[Any]],
     ) -> None:
-        self._send = send
+        self._door = door
         self._do = do
         self._waiting: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         self._is_sent = False
 
     def add(self, work: Work) -> asyncio.Future[Any]:
         """What comes of a piece of work; an outcome that is an exception is raised."""
+        # Found first: once the work is noted nothing may fail, for the thread may be at it.
+        send = self._door()
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._waiting.append((work, future))
         if not self._is_sent:
             # Noted first: the thread may be through with it before this one goes on.
             self._is_sent = True
-            try:
-                self._send(partial(self._do_all, loop))
-            except BaseException:
-                self._is_sent = False
-                self._waiting.pop()
-                raise
+            send(partial(self._do_all, loop))
         return future
 
     def _do_all(self, loop: asyncio.AbstractEventLoop, database: sqlite3.Connection) -> None:
@@ -177,7 +176,7 @@ class GroupCommit:
 
     def __init__(self, connection: Connection, path: Path | str) -> None:
         self._path = path
-        self._gathered = Gathering(connection.send, self._transaction)
+        self._gathered = Gathering(connection.door, self._transaction)
 
     def commit(self, write: Write) -> asyncio.Future[Changes]:
         """What the write changed, once it is on disk; empty when the job was not in the expected state."""

@@ -99,9 +99,11 @@ class LoopConnection:
             self._serve_soon()
         return future
 
-    def send(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Like `post`, for what tells nobody."""
-        self.post(work)
+    def door(self) -> Callable[[Callable[[sqlite3.Connection], None]], object]:
+        """Where work is put that tells nobody."""
+        if self.dead:
+            raise Dead
+        return self.post
 
     async def close(self) -> None:
         """The disk stays."""
