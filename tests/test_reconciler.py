@@ -893,6 +893,32 @@ async def test_a_job_that_is_free_again_is_told_before_the_look_goes_on(night: N
     assert night.history.singles == ["r-1"]
 
 
+async def test_a_job_that_is_in_doubt_again_within_the_look_is_a_new_case(night: Night) -> None:
+    # No later request is shown: it must be found missing twice, and what was seen before does not count.
+    await night.own("r-1", 1, NOW - 20)
+    await night.send(0, NOW)
+    await night.ledger.doubt_interrupted(NOW + 1)
+    again: list[float] = []
+    moved: list[float] = []
+
+    async def send_again(record: Record, result: StepResult) -> None:
+        again.append(night.governor.time)
+        await night.doubt(0, night.governor.time)
+
+    async def report(record: Record, result: StepResult) -> None:
+        moved.append(night.governor.time)
+
+    while not again:
+        night.governor.time = max(night.governor.time, night.reconciler.next_look or 0.0)
+        await night.reconciler.look(send_again)
+    night.governor.time = again[0] + TIMEOUT_S + WAIT_S + 1
+    await night.reconciler.look(report)
+    assert moved == []
+    night.governor.time += module.APART_S + 1
+    await night.reconciler.look(report)
+    assert moved == [night.governor.time]
+
+
 async def test_one_of_several_files_is_not_taken_for_all_of_them(night: Night) -> None:
     await night.expire()
     for n in range(3):

@@ -151,7 +151,9 @@ class Reconciler:
         for record in records:
             row = matching.adopted.get(record.key)
             if row is not None:
-                await report(record, await self._adopt(record, row, view))
+                result = await self._adopt(record, row, view)
+                del self._cases[record.key]
+                await report(record, result)
                 continue
             if record.key not in due:
                 continue
@@ -161,6 +163,8 @@ class Reconciler:
             if judged.again:
                 event = Event(self.governor.now(), detail=judged.why)
                 await self._ledger.requeue(record, event)
+                # It may be sent and in doubt again before this look ends, which is another case.
+                del self._cases[record.key]
                 result = StepResult(
                     State.PENDING, event.at, reason=judged.why, paid_perhaps=judged.paid_perhaps
                 )
@@ -179,7 +183,8 @@ class Reconciler:
                 return view
 
     def _doubt(self, record: Record, body: Any) -> Doubt:
-        return Doubt(record.key, record.model, body, *self._span(record))
+        is_dated = self._dated(record) is not None
+        return Doubt(record.key, record.model, body, *self._span(record), is_dated)
 
     async def _judge(
         self, record: Record, doubt: Doubt | None, view: View, known: set[str], shown: bool
