@@ -513,6 +513,16 @@ def test_a_request_is_of_the_job_that_surely_was_sent_then() -> None:
     assert {key: each.request_id for key, each in found.adopted.items()} == {1: "r-1"}
 
 
+def test_of_more_requests_than_jobs_none_is_taken_by_a_job_whose_time_nobody_knows() -> None:
+    undated = replace(doubt(1), is_dated=False)
+    one, other = row("r-1", NOW + 1), row("r-2", NOW + 900)
+    assert match([undated], [one], ()).adopted == {1: one}
+    found = match([undated], [one, other, later(2000)], ())
+    assert (found.adopted, found.absent) == ({}, frozenset())
+    # One that is known to be another job's leaves the other to it.
+    assert match([undated], [one, other], {"r-2"}).adopted == {1: one}
+
+
 windows = st.lists(st.tuples(times, st.integers(0, 200)), max_size=5)
 
 
@@ -538,9 +548,3 @@ def test_as_many_equal_requests_find_their_jobs_as_can(
     found = match(doubts, [replace(each, body=FOX) for each in rows], ())
     keys = frozenset(replace(each, body=None) for each in rows)
     assert len(found.adopted) == most(doubts, keys)
-
-
-def test_a_thousand_equal_requests_are_shared_out_at_once() -> None:
-    doubts = [doubt(key, NOW + key / 10) for key in range(1000)]
-    rows = [row(f"r-{n}", NOW + n / 10) for n in range(0, 1000, 2)]
-    assert len(match(doubts, rows, ()).adopted) == 500

@@ -6,9 +6,10 @@ request history" of the API's facts page.
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
@@ -42,13 +43,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A job whose POST may have been accepted between `since` and `until`, in the server's time."""
+    """A job whose POST may have been accepted between `since` and `until`, in the server's time.
+
+    `is_dated` False: only our own clock says so, which may have been wrong.
+    """
 
     key: int
     model: str
     body: Any
     since: float
     until: float
+    is_dated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +136,21 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
     for row in free.values():
         if row.body is not None:
             by_body[canonical(row.body)].append(row)
-    alike: dict[str, list[Doubt]] = defaultdict(list)
+    alike: dict[tuple[str, str], list[Doubt]] = defaultdict(list)
     for doubt in doubts:
-        alike[canonical(doubt.body)].append(doubt)
+        alike[doubt.model, canonical(doubt.body)].append(doubt)
     adopted: dict[int, Row] = {}
-    for body, equal in alike.items():
-        adopted |= _shared_out(equal, by_body[body])
-    for row in adopted.values():
-        del free[row.request_id]
+    for (_, body), equal in sorted(alike.items(), key=lambda found: found[0]):
+        fitting = [
+            row for row in by_body[body] if row.request_id in free and _is_of_model(row, equal[0])
+        ]
+        if len(fitting) > len(equal):
+            # Some are of somebody else, and nothing tells which where a job's time is not known.
+            equal = [doubt for doubt in equal if doubt.is_dated]
+        found = _shared_out(equal, fitting)
+        adopted |= found
+        for row in found.values():
+            del free[row.request_id]
     absent = frozenset(
         doubt.key
         for doubt in doubts
@@ -150,55 +162,35 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
 
 
 def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
-    """Requests of one body for as many of its jobs as can have one, by the job's key.
+    """Requests of one model and body for as many of its jobs as can have one, by the job's key.
 
-    What was surely sent in a job's window is its own before what only its tolerance lets in, for the
-    other's row may still come. Augmenting paths: Kuhn, "The Hungarian method", 1955.
+    What was surely sent in a job's window is its own before what only the tolerance lets in, for the
+    other's row may still come; unless a job less would find one.
     """
-    ordered = sorted(doubts, key=lambda doubt: (doubt.until, doubt.since, doubt.key))
-    oldest_first = sorted(rows, key=_age)
-    owners: dict[str, Doubt] = {}
+    most = _sweep(doubts, rows, TOLERANCE_S)
+    surely = _sweep(doubts, rows, 0.0)
+    taken = {row.request_id for row in surely.values()}
+    left = [doubt for doubt in doubts if doubt.key not in surely]
+    rest = _sweep(left, [row for row in rows if row.request_id not in taken], TOLERANCE_S)
+    return surely | rest if len(surely) + len(rest) == len(most) else most
+
+
+def _sweep(doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float) -> dict[int, Row]:
+    """Each request, the oldest first, for the job whose window ends first: so the most find one."""
+    to_come = deque(sorted(doubts, key=lambda doubt: (doubt.since, doubt.until, doubt.key)))
+    waiting: list[tuple[float, float, int]] = []
     adopted: dict[int, Row] = {}
-    for tolerance_s in (0.0, TOLERANCE_S):
-        fitting = {
-            doubt.key: [row for row in oldest_first if _fits(row, doubt, tolerance_s)]
-            for doubt in ordered
-        }
-        # What led to no free row will lead to none for the next job either.
-        closed: set[str] = set()
-        for doubt in ordered:
-            if doubt.key not in adopted:
-                _find_one(doubt, fitting, owners, adopted, closed)
+    for row in sorted(rows, key=_age):
+        if row.created is None:
+            continue
+        while to_come and to_come[0].since - tolerance_s <= row.created:
+            doubt = to_come.popleft()
+            heapq.heappush(waiting, (doubt.until, doubt.since, doubt.key))
+        while waiting and waiting[0][0] + tolerance_s < row.created:
+            heapq.heappop(waiting)
+        if waiting:
+            adopted[heapq.heappop(waiting)[2]] = row
     return adopted
-
-
-def _find_one(
-    doubt: Doubt,
-    fitting: Mapping[int, Sequence[Row]],
-    owners: dict[str, Doubt],
-    adopted: dict[int, Row],
-    closed: set[str],
-) -> None:
-    """Gives a job a request, where need be one whose owner can have another instead."""
-    asked_by: dict[str, Doubt] = {}
-    asking = deque([doubt])
-    while asking:
-        asker = asking.popleft()
-        for row in fitting[asker.key]:
-            if row.request_id in asked_by or row.request_id in closed:
-                continue
-            asked_by[row.request_id] = asker
-            if row.request_id in owners:
-                asking.append(owners[row.request_id])
-                continue
-            given: Row | None = row
-            while given is not None:
-                taker = asked_by[given.request_id]
-                left = adopted.get(taker.key)
-                owners[given.request_id], adopted[taker.key] = taker, given
-                given = left
-            return
-    closed.update(asked_by)
 
 
 def _rank(row: Row) -> tuple[Any, ...]:
@@ -237,18 +229,14 @@ def _is_of_model(row: Row, doubt: Doubt) -> bool:
     return row.model is None or row.model == doubt.model
 
 
-def _is_in_time(row: Row, doubt: Doubt, tolerance_s: float = TOLERANCE_S) -> bool:
+def _is_in_time(row: Row, doubt: Doubt) -> bool:
     if row.created is None:
         return False
-    return doubt.since - tolerance_s <= row.created <= doubt.until + tolerance_s
+    return doubt.since - TOLERANCE_S <= row.created <= doubt.until + TOLERANCE_S
 
 
 def _is_later(row: Row, doubt: Doubt) -> bool:
     return _is_of_model(row, doubt) and row.created is not None and row.created > doubt.until
-
-
-def _fits(row: Row, doubt: Doubt, tolerance_s: float) -> bool:
-    return _is_of_model(row, doubt) and _is_in_time(row, doubt, tolerance_s)
 
 
 def _might_be(row: Row, doubt: Doubt) -> bool:
