@@ -69,8 +69,8 @@ class Asking:
                 continue
             for record, result in await pages.round():
                 await self._report(record, result)
-            # Pages that tell nothing leave everybody to the guesses.
-            self._guess_bell.ring()
+            # Pages that tell nothing leave everybody to the guesses, and some are to be asked at once.
+            self.wake()
 
     async def _loop(
         self,
