@@ -28,12 +28,9 @@ async def on_disk(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     if threads is None:
         threads = _threads[loop] = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
     future = loop.run_in_executor(threads, work, *arguments)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([future])
-        raise
+    with anyio.CancelScope(shield=True):
+        await future
+    return future.result()
 
 
 def let_go() -> None:
