@@ -25,8 +25,8 @@ from .weather import TIMEOUT_S, Life, Weather
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108
 # Whatever was on its way or on its way to the history is there by then.
 SETTLING_S = 300.0
-# The first may settle a doubt only for the second to send it, and the third to recover what took long.
-CALM_LIVES = 3
+# As many as there is something to send in; more than two are seldom.
+CALM_LIVES = 10
 
 
 @dataclass(slots=True)
@@ -74,12 +74,14 @@ class Night:
                 for life in self.weather.lives:
                     self._live(life)
                 calm = replace(CALM, skew_s=self.weather.lives[-1].skew_s)
-                for _ in range(CALM_LIVES):
+                for number in range(CALM_LIVES):
+                    sent = len(self.server.own())
                     self._calm()
                     self._live(calm)
                     # What works for longer than its hour is in the history when it is done, and what
                     # was sent in a run is evidence in the next one.
-                    if not self._anything("state IN ('expired', 'in_doubt')"):
+                    is_still = number > 0 and len(self.server.own()) == sent
+                    if is_still or not self._anything("state IN ('expired', 'in_doubt')"):
                         break
                 for line in stories(self):
                     self.log(self._time, line)
