@@ -501,13 +501,14 @@ def test_equal_requests_are_shared_out_so_that_the_most_jobs_find_one() -> None:
     }
 
 
-def test_a_request_is_of_the_job_that_surely_was_sent_then() -> None:
+@pytest.mark.parametrize("at", [NOW + 26, NOW + 31, NOW + 45])
+def test_a_request_is_of_the_job_that_surely_was_sent_then(at: float) -> None:
     # The other one's row has not come yet; it would fit no job but the first.
     first, second = (
         Doubt(1, "imagen", FOX, NOW, NOW + 15),
         Doubt(2, "imagen", FOX, NOW + 30, NOW + 45),
     )
-    found = match([first, second], [row("r-2", NOW + 31)], ())
+    found = match([first, second], [row("r-2", at)], ())
     assert {key: each.request_id for key, each in found.adopted.items()} == {2: "r-2"}
     found = match([first], [row("r-1", NOW - 1)], {"r-2"})
     assert {key: each.request_id for key, each in found.adopted.items()} == {1: "r-1"}

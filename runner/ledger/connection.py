@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import aiosqlite
+import anyio
 
 from runner.errors import LedgerBusy, LedgerError, LedgerUnreadable
 
@@ -41,6 +42,11 @@ class Connection(aiosqlite.Connection):
     def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Runs `work` there with whatever else was posted, in that order; its value is to come."""
         return self._gathered.add(work)
+
+    async def close(self) -> None:
+        """Closes when all that is queued is done; whoever is cancelled waits for that."""
+        with anyio.CancelScope(shield=True):
+            await super().close()
 
     def door(self) -> Callable[[Callable[[sqlite3.Connection], None]], None]:
         """Where work is put that tells nobody. Raises ValueError once the connection is closed."""

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
 from runner.errors import RunnerError
 from runner.job import TRANSITIONS, Answer, SavedFile, State
 from runner.ledger import queries
@@ -96,8 +94,7 @@ class Ledger(Claims):
 
     async def close(self) -> None:
         """Finishes what is queued and closes the file."""
-        with anyio.CancelScope(shield=True):
-            await self._connection.close()
+        await self._connection.close()
 
     async def __aenter__(self) -> Ledger:
         return self

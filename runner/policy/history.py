@@ -21,6 +21,8 @@ TIME_FIELDS = ("model_created", "created_at", "timestamp")
 DATE_LENGTH = len("2026-10-15")
 # The server's clock is known to the second only, and an answer may travel for a while.
 TOLERANCE_S = 30.0
+# What is as near as this to a job's window is in it, for all that those clocks tell.
+SURELY_S = 5.0
 # What a row's time stands for is not documented, and our own clock may have been set since: only a row
 # that is so much older than a job's POST is surely of another request of the same body.
 NEARBY_S = 600.0
@@ -168,7 +170,7 @@ def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
     other's row may still come; unless a job less would find one.
     """
     most = _sweep(doubts, rows, TOLERANCE_S)
-    surely = _sweep(doubts, rows, 0.0)
+    surely = _sweep(doubts, rows, SURELY_S)
     taken = {row.request_id for row in surely.values()}
     left = [doubt for doubt in doubts if doubt.key not in surely]
     rest = _sweep(left, [row for row in rows if row.request_id not in taken], TOLERANCE_S)
