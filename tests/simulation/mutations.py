@@ -23,6 +23,7 @@ from runner.governor import Governor
 from runner.job import Answer, StepResult
 from runner.ledger import Ledger, Record, Span, queries
 from runner.ledger.connection import GroupCommit, Write
+from runner.policy import history
 from runner.policy.history import Doubt, Row
 from runner.policy.polling import PollSchedule
 from runner.policy.verdict import Meaning, Verdict, judge_submit
@@ -159,6 +160,13 @@ def _timeless(row: Row, *_: Any) -> bool:
     return row.created is not None
 
 
+_real_sweep = history._sweep
+
+
+def _sweep_of_all_times(doubts: Any, rows: Any, _: float) -> dict[int, Row]:
+    return _real_sweep(doubts, rows, float("inf"))
+
+
 def _skewed(self: Any, record: Record) -> tuple[float, float]:
     since = record.submitted_at or 0.0
     return since, since + self._rules.timeout_s
@@ -286,7 +294,13 @@ MUTATIONS = (
         "requests of bodies being sent are adopted",
         _method(Ledger, "submitting_bodies", _nothing_known),
     ),
-    Mutation("matching ignores time", _set("runner.policy.history._is_in_time", _timeless)),
+    Mutation(
+        "matching ignores time",
+        _all(
+            _set("runner.policy.history._is_in_time", _timeless),
+            _set("runner.policy.history._sweep", _sweep_of_all_times),
+        ),
+    ),
     Mutation("matching ignores how far clocks are apart", _method(Reconciler, "_span", _skewed)),
     Mutation(
         "matching ignores the server's time that is kept with the intent",
@@ -319,7 +333,11 @@ MUTATIONS = (
         _method(Reconciler, "_dated", _ended_at_once),
         first=50,
     ),
-    Mutation("nothing is heard before the first POST", _method(Beginning, "hear", _not_heard)),
+    Mutation(
+        "nothing is heard before the first POST",
+        _method(Beginning, "hear", _not_heard),
+        first=1370,
+    ),
     Mutation(
         "an answer from before a sleep tells the time",
         _method(ServerTime, "hear", _heard_anyhow),
