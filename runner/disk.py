@@ -28,8 +28,14 @@ async def on_disk(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     if threads is None:
         threads = _threads[loop] = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
     future = loop.run_in_executor(threads, work, *arguments)
-    with anyio.CancelScope(shield=True):
-        await future
+    try:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([future])
+    except asyncio.CancelledError:
+        # A task that is cancelled by itself is not held back by any scope.
+        await asyncio.wait([future])
+        future.exception()
+        raise
     return future.result()
 
 
