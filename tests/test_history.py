@@ -524,6 +524,43 @@ def test_of_more_requests_than_jobs_none_is_taken_by_a_job_whose_time_nobody_kno
     assert match([undated], [one, other], {"r-2"}).adopted == {1: one}
 
 
+def test_jobs_whose_time_is_known_take_their_requests_first() -> None:
+    undated = replace(doubt(1, NOW - 20), is_dated=False)
+    dated = doubt(2, NOW)
+    found = match([undated, dated], [row("r", NOW + 5), later()], ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {2: "r"}
+    assert found.absent == {1}
+
+
+def test_who_guesses_takes_one_of_more_requests_than_there_are_jobs() -> None:
+    undated = replace(doubt(1), is_dated=False)
+    rows = [row("r-1", NOW + 1), row("r-2", NOW + 900)]
+    assert match([undated], rows, ()).adopted == {}
+    assert match([undated], rows, (), guesses=True).adopted == {1: rows[0]}
+
+
+def test_a_request_in_the_plain_window_of_one_job_is_not_a_neighbours() -> None:
+    # The first one's run died over it: its window lasts until the next run, which sends an equal job.
+    died, sent = Doubt(1, "imagen", FOX, NOW, NOW + 5000), doubt(2, NOW + 5001)
+    found = match([died, sent], [row("r", NOW + 5003)], ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {2: "r"}
+
+
+def test_what_is_far_away_changes_nothing_for_a_job() -> None:
+    first, second = (
+        Doubt(1, "imagen", FOX, NOW, NOW + 15),
+        Doubt(2, "imagen", FOX, NOW + 30, NOW + 45),
+    )
+    # Here the most find one when the nearer is given up.
+    near, far = (
+        Doubt(3, "imagen", FOX, NOW - 9000, NOW - 8990),
+        Doubt(4, "imagen", FOX, NOW - 8980, NOW - 8970),
+    )
+    rows = [row("b", NOW + 31), row("c", NOW - 8975), row("d", NOW - 8950)]
+    found = match([first, second, near, far], rows, ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {2: "b", 3: "c", 4: "d"}
+
+
 windows = st.lists(st.tuples(times, st.integers(0, 200)), max_size=5)
 
 

@@ -919,6 +919,22 @@ async def test_a_job_that_is_in_doubt_again_within_the_look_is_a_new_case(night:
     assert moved == [night.governor.time]
 
 
+@pytest.mark.parametrize(
+    ("on_doubt", "moved"), [("reconcile", {}), ("resubmit", {"j0": State.SUBMITTED})]
+)
+async def test_of_more_requests_than_jobs_none_is_taken_for_a_job_that_nobody_knows_the_time_of(
+    night: Night, on_doubt: str, moved: dict[str, State]
+) -> None:
+    night.governor.server = ServerTime()
+    await night.send(0, NOW)
+    await night.ledger.doubt_interrupted(NOW + 1)
+    night.history.skew_s = None
+    night.history.add("r-1", NOW + 1)
+    night.history.add("r-2", NOW + 300)
+    # Who would pay again rather takes one that is there.
+    assert await night.under(on_doubt=on_doubt).look() == moved
+
+
 async def test_one_of_several_files_is_not_taken_for_all_of_them(night: Night) -> None:
     await night.expire()
     for n in range(3):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import json
+from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
@@ -122,12 +123,19 @@ def reaches_back(rows: Sequence[Row], since: float) -> bool:
     return times[-1] < since - TOLERANCE_S
 
 
-def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) -> Matching:
+def match(
+    doubts: Sequence[Doubt],
+    rows: Sequence[Row],
+    known: Collection[str],
+    *,
+    guesses: bool = False,
+) -> Matching:
     """Gives each job in doubt a request of its own body and time that nobody has yet.
 
     Equal bodies are interchangeable and matched by count. `known`: ids the ledger has. A row without a
     time is never taken: it may be a request of long ago. A job is absent when the rows show requests of
-    its model from after its window and none that could be its own.
+    its model from after its window and none that could be its own. A job whose time nobody knows takes
+    what others leave, and nothing where that is more than such jobs could have, unless it `guesses`.
     """
     free: dict[str, Row] = {}
     # Whichever order the pages came in, the row that tells the most speaks for its request.
@@ -146,10 +154,13 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
         fitting = [
             row for row in by_body[body] if row.request_id in free and _is_of_model(row, equal[0])
         ]
-        if len(fitting) > len(equal):
-            # Some are of somebody else, and nothing tells which where a job's time is not known.
-            equal = [doubt for doubt in equal if doubt.is_dated]
-        found = _shared_out(equal, fitting)
+        found = _shared_out([doubt for doubt in equal if doubt.is_dated], fitting)
+        taken = {row.request_id for row in found.values()}
+        left = [row for row in fitting if row.request_id not in taken]
+        undated = [doubt for doubt in equal if not doubt.is_dated]
+        if guesses or len(left) <= len(undated):
+            # Of more than that some are of somebody else, and nothing tells which.
+            found |= _shared_out(undated, left)
         adopted |= found
         for row in found.values():
             del free[row.request_id]
@@ -166,15 +177,36 @@ def match(doubts: Sequence[Doubt], rows: Sequence[Row], known: Collection[str]) 
 def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
     """Requests of one model and body for as many of its jobs as can have one, by the job's key.
 
-    What was surely sent in a job's window is its own before what only the tolerance lets in, for the
-    other's row may still come; unless a job less would find one.
+    What is nearer to a job's window is its own before what only the tolerance lets in, for the other's
+    row may still come; unless a job less among those that could have it would find one.
     """
-    most = _sweep(doubts, rows, TOLERANCE_S)
-    surely = _sweep(doubts, rows, SURELY_S)
-    taken = {row.request_id for row in surely.values()}
-    left = [doubt for doubt in doubts if doubt.key not in surely]
-    rest = _sweep(left, [row for row in rows if row.request_id not in taken], TOLERANCE_S)
-    return surely | rest if len(surely) + len(rest) == len(most) else most
+    adopted: dict[int, Row] = {}
+    for rivals, wanted in _apart(doubts, rows):
+        nearest: dict[int, Row] = {}
+        for tolerance_s in (0.0, SURELY_S, TOLERANCE_S):
+            taken = {row.request_id for row in nearest.values()}
+            left = [doubt for doubt in rivals if doubt.key not in nearest]
+            free = [row for row in wanted if row.request_id not in taken]
+            nearest |= _sweep(left, free, tolerance_s)
+        most = _sweep(rivals, wanted, TOLERANCE_S)
+        adopted |= nearest if len(nearest) == len(most) else most
+    return adopted
+
+
+def _apart(doubts: Sequence[Doubt], rows: Sequence[Row]) -> Iterator[tuple[list[Doubt], list[Row]]]:
+    """Jobs whose windows touch, with the rows in them; none of the others could have those."""
+    dated = sorted((row for row in rows if row.created is not None), key=_age)
+    times = [row.created or 0.0 for row in dated]
+    rivals: list[Doubt] = []
+    first = last = 0.0
+    for doubt in [*sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)), None]:
+        if rivals and (doubt is None or doubt.since - TOLERANCE_S > last):
+            yield rivals, dated[bisect_left(times, first) : bisect_right(times, last)]
+            rivals = []
+        if doubt is not None:
+            first = min(first, doubt.since - TOLERANCE_S) if rivals else doubt.since - TOLERANCE_S
+            last = max(last, doubt.until + TOLERANCE_S) if rivals else doubt.until + TOLERANCE_S
+            rivals.append(doubt)
 
 
 def _sweep(doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float) -> dict[int, Row]:

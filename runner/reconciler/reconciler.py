@@ -146,7 +146,9 @@ class Reconciler:
         view.rows = known_again.rows
         # A request of the same body that is just being sent has a row and no id yet: it is not ours to take.
         doubts = {r.key: self._doubt(r, known_again.bodies[r.key]) for r in known_again.clear}
-        matching = match(list(doubts.values()), view.rows, known)
+        # Who says that he would rather pay again would rather have any equal result.
+        guesses = self._rules.on_doubt == "resubmit"
+        matching = match(list(doubts.values()), view.rows, known, guesses=guesses)
         known |= {row.request_id for row in matching.adopted.values()}
         for record in records:
             row = matching.adopted.get(record.key)
