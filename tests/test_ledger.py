@@ -16,6 +16,7 @@ from contextlib import closing as closing_file
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from ledgers import HOUR_S, NOW, bring, column, get, job, picture, plan, sql
 
@@ -529,6 +530,21 @@ async def test_what_is_queued_is_written_although_the_closing_is_broken_off(tmp_
     await busy
     with closing_file(sqlite3.connect(tmp_path / "l.db")) as file:
         assert file.execute("SELECT state FROM jobs").fetchone() == ("submitting",)
+
+
+async def test_a_ledger_is_closed_in_order_inside_of_what_is_cancelled(tmp_path: Path):
+    ledger = await Ledger.open(tmp_path / "l.db", durable=False)
+    await plan(ledger, [job(0)])
+    record = await get(ledger, "j0")
+    busy = asyncio.ensure_future(ledger.call(lambda _: time.sleep(0.2)))
+    await asyncio.sleep(0.02)
+    written = asyncio.ensure_future(ledger.begin_submit(record, NOW, NOW))
+    await asyncio.sleep(0)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await ledger.close()
+    assert busy.done()
+    assert await asyncio.wait_for(written, 5)
 
 
 async def test_what_comes_while_it_closes_is_told_so(tmp_path: Path):
