@@ -163,6 +163,10 @@ def _timeless(row: Row, *_: Any) -> bool:
 _real_sweep = history._sweep
 
 
+def _together(doubts: Any, rows: Any) -> list[Any]:
+    return [(doubts, rows)]
+
+
 def _sweep_of_all_times(doubts: Any, rows: Any, _: float) -> dict[int, Row]:
     return _real_sweep(doubts, rows, float("inf"))
 
@@ -299,6 +303,7 @@ MUTATIONS = (
         _all(
             _set("runner.policy.history._is_in_time", _timeless),
             _set("runner.policy.history._sweep", _sweep_of_all_times),
+            _set("runner.policy.history._apart", _together),
         ),
     ),
     Mutation("matching ignores how far clocks are apart", _method(Reconciler, "_span", _skewed)),
