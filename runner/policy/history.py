@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, TypeGuard
 
 from runner.references import could_be, digested
@@ -198,15 +199,20 @@ def _apart(doubts: Sequence[Doubt], rows: Sequence[Row]) -> Iterator[tuple[list[
     dated = sorted((row for row in rows if row.created is not None), key=_age)
     times = [row.created or 0.0 for row in dated]
     rivals: list[Doubt] = []
-    first = last = 0.0
-    for doubt in [*sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)), None]:
-        if rivals and (doubt is None or doubt.since - TOLERANCE_S > last):
-            yield rivals, dated[bisect_left(times, first) : bisect_right(times, last)]
+    last = -inf
+
+    def all_of_them() -> tuple[list[Doubt], list[Row]]:
+        first = rivals[0].since - TOLERANCE_S
+        return rivals, dated[bisect_left(times, first) : bisect_right(times, last)]
+
+    for doubt in sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)):
+        if rivals and doubt.since - TOLERANCE_S > last:
+            yield all_of_them()
             rivals = []
-        if doubt is not None:
-            first = min(first, doubt.since - TOLERANCE_S) if rivals else doubt.since - TOLERANCE_S
-            last = max(last, doubt.until + TOLERANCE_S) if rivals else doubt.until + TOLERANCE_S
-            rivals.append(doubt)
+        rivals.append(doubt)
+        last = max(last, doubt.until + TOLERANCE_S)
+    if rivals:
+        yield all_of_them()
 
 
 def _sweep(doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float) -> dict[int, Row]:
