@@ -155,13 +155,7 @@ def match(
         fitting = [
             row for row in by_body[body] if row.request_id in free and _is_of_model(row, equal[0])
         ]
-        found = _shared_out([doubt for doubt in equal if doubt.is_dated], fitting)
-        taken = {row.request_id for row in found.values()}
-        left = [row for row in fitting if row.request_id not in taken]
-        undated = [doubt for doubt in equal if not doubt.is_dated]
-        if guesses or len(left) <= len(undated):
-            # Of more than that some are of somebody else, and nothing tells which.
-            found |= _shared_out(undated, left)
+        found = _given(equal, fitting, guesses)
         adopted |= found
         for row in found.values():
             del free[row.request_id]
@@ -175,8 +169,20 @@ def match(
     return Matching(adopted, absent)
 
 
+def _given(doubts: Sequence[Doubt], rows: Sequence[Row], guesses: bool) -> dict[int, Row]:
+    """Requests of one model and body for its jobs; those whose time is known come first."""
+    found = _shared_out([doubt for doubt in doubts if doubt.is_dated], rows)
+    taken = {row.request_id for row in found.values()}
+    left = [row for row in rows if row.request_id not in taken]
+    undated = [doubt for doubt in doubts if not doubt.is_dated]
+    if guesses or len(left) <= len(undated):
+        # Of more than that some are of somebody else, and nothing tells which.
+        found |= _shared_out(undated, left)
+    return found
+
+
 def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
-    """Requests of one model and body for as many of its jobs as can have one, by the job's key.
+    """Requests for as many of these jobs as can have one, by the job's key.
 
     What is nearer to a job's window is its own before what only the tolerance lets in, for the other's
     row may still come; unless a job less among those that could have it would find one.
@@ -195,7 +201,7 @@ def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
 
 
 def _apart(doubts: Sequence[Doubt], rows: Sequence[Row]) -> Iterator[tuple[list[Doubt], list[Row]]]:
-    """Jobs whose windows touch, with the rows in them; none of the others could have those."""
+    """Jobs whose windows touch, with the rows in them, each in order of time; no other could have those."""
     dated = sorted((row for row in rows if row.created is not None), key=_age)
     times = [row.created or 0.0 for row in dated]
     rivals: list[Doubt] = []
@@ -216,17 +222,16 @@ def _apart(doubts: Sequence[Doubt], rows: Sequence[Row]) -> Iterator[tuple[list[
 
 
 def _sweep(doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float) -> dict[int, Row]:
-    """Each request, the oldest first, for the job whose window ends first: so the most find one."""
-    to_come = deque(sorted(doubts, key=lambda doubt: (doubt.since, doubt.until, doubt.key)))
+    """Each request for the job whose window ends first: so the most find one. Both in order of time."""
+    to_come = deque(doubts)
     waiting: list[tuple[float, float, int]] = []
     adopted: dict[int, Row] = {}
-    for row in sorted(rows, key=_age):
-        if row.created is None:
-            continue
-        while to_come and to_come[0].since - tolerance_s <= row.created:
+    for row in rows:
+        created = row.created or 0.0
+        while to_come and to_come[0].since - tolerance_s <= created:
             doubt = to_come.popleft()
             heapq.heappush(waiting, (doubt.until, doubt.since, doubt.key))
-        while waiting and waiting[0][0] + tolerance_s < row.created:
+        while waiting and waiting[0][0] + tolerance_s < created:
             heapq.heappop(waiting)
         if waiting:
             adopted[heapq.heappop(waiting)[2]] = row

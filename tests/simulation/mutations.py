@@ -164,7 +164,8 @@ _real_sweep = history._sweep
 
 
 def _together(doubts: Any, rows: Any) -> list[Any]:
-    return [(doubts, rows)]
+    dated = sorted((row for row in rows if row.created is not None), key=history._age)
+    return [(sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)), dated)]
 
 
 def _sweep_of_all_times(doubts: Any, rows: Any, _: float) -> dict[int, Row]:
