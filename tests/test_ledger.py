@@ -513,14 +513,22 @@ async def test_a_ledger_that_is_closed_says_so_each_time(tmp_path: Path):
             await asyncio.wait_for(closed.reopen(1, NOW, "gone"), 5)
 
 
-async def test_what_is_queued_is_written_although_the_closing_is_broken_off(tmp_path: Path):
-    ledger = await Ledger.open(tmp_path / "l.db", durable=False)
+async def with_a_write_queued(
+    folder: Path,
+) -> tuple[Ledger, asyncio.Future[None], asyncio.Future[bool]]:
+    """A ledger whose thread is busy, what keeps it so, and a write that waits behind it."""
+    ledger = await Ledger.open(folder / "l.db", durable=False)
     await plan(ledger, [job(0)])
     record = await get(ledger, "j0")
-    busy = asyncio.ensure_future(ledger.call(lambda _: time.sleep(0.1)))
+    busy = asyncio.ensure_future(ledger.call(lambda _: time.sleep(0.2)))
     await asyncio.sleep(0.02)
     written = asyncio.ensure_future(ledger.begin_submit(record, NOW, NOW))
     await asyncio.sleep(0)
+    return ledger, busy, written
+
+
+async def test_what_is_queued_is_written_although_the_closing_is_broken_off(tmp_path: Path):
+    ledger, busy, written = await with_a_write_queued(tmp_path)
     closing = asyncio.ensure_future(ledger.close())
     await asyncio.sleep(0)
     closing.cancel()
@@ -533,13 +541,7 @@ async def test_what_is_queued_is_written_although_the_closing_is_broken_off(tmp_
 
 
 async def test_a_ledger_is_closed_in_order_inside_of_what_is_cancelled(tmp_path: Path):
-    ledger = await Ledger.open(tmp_path / "l.db", durable=False)
-    await plan(ledger, [job(0)])
-    record = await get(ledger, "j0")
-    busy = asyncio.ensure_future(ledger.call(lambda _: time.sleep(0.2)))
-    await asyncio.sleep(0.02)
-    written = asyncio.ensure_future(ledger.begin_submit(record, NOW, NOW))
-    await asyncio.sleep(0)
+    ledger, busy, written = await with_a_write_queued(tmp_path)
     with anyio.CancelScope() as scope:
         scope.cancel()
         await ledger.close()
