@@ -421,8 +421,10 @@ async def test_stopping_before_anything_is_sent_says_so(desk: Desk, api: Service
     assert api.accepted == 0
 
 
+# Who starts the tests in the background may have them ignore the signal, and a child inherits that.
 SCRIPT = """
-import runner, sys
+import runner, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     for job in runner.run("animals.yaml"):
         pass
@@ -430,7 +432,8 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
 ASYNC_SCRIPT = """
-import asyncio, runner
+import asyncio, runner, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def main():
     async for job in runner.run("animals.yaml"):
         pass
