@@ -10,13 +10,14 @@ import os
 import threading
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 from urllib.parse import urlsplit
 
 HEAD_BYTES = 512
-# Decoded in full up to here; a larger picture has its structure checked, so that memory stays bounded.
+# Decoded in full up to here; of a larger picture the structure is checked, so that memory stays bounded.
 DECODE_LIMIT_PIXELS = 150_000_000
 
 
@@ -89,10 +90,11 @@ _PLAIN = {"text/plain": "txt", "application/json": "json", "image/svg+xml": "svg
 def check(
     path: Path, declared_type: str | None, url: str = "", data: bytes | None = None
 ) -> Checked:
-    """Reads the file whole and decodes it where it is a picture; `data` is its content if at hand.
+    """Reads the file whole, and looks through it where it is a picture; `data` is its content if at hand.
 
+    A PNG is whole when every checksum in it is right, down to its last chunk; other pictures are decoded.
     Raises UnusableMedium for an empty file, a page or an error instead of a medium, or a picture that
-    does not decode. What the content is decides; only where it does not tell, what it is declared as
+    is broken. What the content is decides; only where it does not tell, what it is declared as
     and what its `url` promises.
     """
     with path.open("rb") if data is None else io.BytesIO(data) as file:
@@ -102,7 +104,7 @@ def check(
         kind = kind_of(head, declared_type, mimetypes.guess_type(urlsplit(url).path)[0])
         if kind.is_image:
             file.seek(0)
-            _decode(file)
+            _look_through(file)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Checked(kind, file.seek(0, os.SEEK_END), sha256)
@@ -232,18 +234,26 @@ def _folder(path: str) -> _Folder:
     return _Folder(path)
 
 
-def _decode(file: IO[bytes]) -> None:
-    # Imported here: only a run that downloads needs it.
-    from PIL import Image
-
-    # The bound below takes the place of Pillow's own, which refuses pictures that were paid for.
-    Image.MAX_IMAGE_PIXELS = None
+def _look_through(file: IO[bytes]) -> None:
+    image_module = pillow()
     try:
-        with warnings.catch_warnings(), Image.open(file) as image:
-            warnings.simplefilter("ignore")
-            if image.width * image.height > DECODE_LIMIT_PIXELS:
+        with image_module.open(file) as image:
+            if image.format == "PNG" or image.width * image.height > DECODE_LIMIT_PIXELS:
+                # Each part of a PNG carries a checksum: a tenth of the work, and it finds more.
                 image.verify()
             else:
                 image.load()
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise UnusableMedium(f"the picture does not decode: {error}") from error
+        raise UnusableMedium(f"the picture is broken: {error}") from error
+
+
+@cache
+def pillow() -> ModuleType:
+    """`PIL.Image`, imported only by who looks at pictures."""
+    from PIL import Image
+
+    # The bound on what is decoded takes the place of Pillow's own, which refuses what was paid for.
+    Image.MAX_IMAGE_PIXELS = None
+    # For good: to catch warnings is a thing of the whole process, and pictures are looked at in threads.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return Image

@@ -177,7 +177,7 @@ async def test_a_rest_that_does_not_fit_is_found_out_and_fetched_anew(desk: Desk
     async with MediaHost(half(), lie, reply(FOX)) as host:
         key = await desk.completed(host.origin + "/a.png")
         await desk.save(key)
-        assert "does not decode" in (await desk.save(key)).reason
+        assert "is broken" in (await desk.save(key)).reason
         assert desk.files == []
         assert (await desk.save(key)).state is State.SAVED
     assert ["range" in headers for headers in host.headers] == [False, True, False]
@@ -245,8 +245,8 @@ PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
         (b'{"error": "no"}', "application/json", "holds no picture"),
         (b"<?xml version='1.0'?><Error/>", "application/xml", "holds no picture"),
         (b"", "image/png", "empty"),
-        (FOX[: len(FOX) // 2], "image/png", "does not decode"),
-        (FOX[:300] + bytes(len(FOX) - 300), "image/png", "does not decode"),
+        (FOX[: len(FOX) // 2], "image/png", "is broken"),
+        (FOX[:300] + bytes(len(FOX) - 300), "image/png", "is broken"),
     ],
 )
 async def test_what_is_no_picture_is_not_saved_as_one(

@@ -219,7 +219,7 @@ WRONG = {
     "media-truncated": "bytes came",
     "media-html": "HTML page",
     "media-empty": "empty file",
-    "media-garbage": "does not decode",
+    "media-garbage": "is broken",
     "media-403": "HTTP 403",
     "media-404": "HTTP 404",
     "media-huge": "not fetched",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.job import SavedFile
-from runner.media import DECODE_LIMIT_PIXELS
+from runner.media import DECODE_LIMIT_PIXELS, pillow
 
 FOLDER = Path(".gallery", "thumbs")
 # Twice what the page shows, for dense screens; two of these cover a 2560 pixel row.
@@ -92,13 +91,12 @@ def _found(folder: Path) -> Iterator[tuple[str, Thumbnail]]:
 
 
 def _make(output: Path, file: SavedFile) -> Thumbnail | None:
+    image_module = pillow()
     # Imported here: whoever only reads a gallery's data does without it.
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None  # the bound below is the one that counts
     try:
-        with warnings.catch_warnings(), Image.open(output / (file.path or "")) as image:
-            warnings.simplefilter("ignore")
+        with image_module.open(output / (file.path or "")) as image:
             if image.width * image.height > DECODE_LIMIT_PIXELS:
                 return None
             turned = image.getexif().get(0x0112, 1) >= 5
@@ -108,7 +106,7 @@ def _make(output: Path, file: SavedFile) -> Thumbnail | None:
             small = ImageOps.exif_transpose(image)
             keeps_alpha = "A" in small.getbands() or "transparency" in small.info
             small = small.convert("RGBA" if keeps_alpha else "RGB")
-            small.thumbnail(BOX_PIXELS, Image.Resampling.BILINEAR, reducing_gap=2.0)
+            small.thumbnail(BOX_PIXELS, image_module.Resampling.BILINEAR, reducing_gap=2.0)
             colour = _average(small)
             digits = (file.sha256 or "")[:_DIGITS]
             path = FOLDER / digits[:2] / f"{digits}-{width}x{height}-{colour}.webp"
