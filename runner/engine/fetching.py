@@ -59,12 +59,16 @@ class Fetching:
                 when_idle()
             await self._bell.wait(self._downloads.wait_s())
 
-    async def _fetch(self, key: int) -> None:
-        last = self._downloads.tries(key) + 1 >= self._attempts
-        record, result = await self._downloader.save(key, last)
-        again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
-        tries = self._downloads.ended(key, again, self._attempts)
+    async def _fetch(self, first: int) -> None:
+        """Fetches one job's files, and then those of whichever job is ready."""
+        key: int | None = first
+        while key is not None:
+            last = self._downloads.tries(key) + 1 >= self._attempts
+            record, result = await self._downloader.save(key, last)
+            again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
+            tries = self._downloads.ended(key, again, self._attempts)
+            if record is not None:
+                given_up = again and tries >= self._attempts
+                await self._report(record, result, tries if given_up else 0)
+            key = self._downloads.take()
         self._bell.ring()
-        if record is not None:
-            given_up = again and tries >= self._attempts
-            await self._report(record, result, tries if given_up else 0)

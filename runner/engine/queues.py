@@ -138,11 +138,15 @@ class Downloads:
 
     async def next(self) -> int | None:
         """The next job to fetch files for, or None when none is due; counts as active from then."""
+        if not self._ready and not self._scanned:
+            await self._scan()
+        return self.take()
+
+    def take(self) -> int | None:
+        """Like `next`, of those that are known by now."""
         now = self._governor.now()
         while self._later and self._later[0][0] <= now:
             self._ready.append(heapq.heappop(self._later)[1])
-        if not self._ready and not self._scanned:
-            await self._scan()
         if not self._ready:
             return None
         self.active += 1
