@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import errno
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,8 @@ from runner.provenance import NotEmbeddable, can_hold, write_with_packet, xmp_pa
 MEDIA_RETENTION_S = 7 * 86400.0
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_CLOSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+# The file as it was checked, and its name where it could be given at once.
+Arrived = Callable[[Checked], tuple[Checked, str | None]]
 
 
 @dataclass(slots=True)
@@ -41,14 +42,6 @@ class _Work:
     targets: set[str] = field(default_factory=set)
     # Temporary files that this run has written; any others are left from one that was killed.
     begun: set[Path] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A name that is claimed, and whether the ledger knows it as another job's."""
-
-    path: str
-    taken: asyncio.Future[bool]
 
 
 class Downloader:
@@ -153,25 +146,28 @@ class Downloader:
         part = self._output / part_name(record.output, n, record.key)
         # Whatever ends this try, the file is remembered until it is known to be gone.
         work.begun.add(part)
-        # The name that it will probably get: the ledger is asked for it while the file comes.
-        name = likely_name(record.output, n, output)
-        likely = None if name is None else self._claim(work, n, name)
+        # Asked for beforehand, so that the thread that writes the file gives it its name as well.
+        likely = likely_name(record.output, n, output)
+        likely = likely if likely and await self._may_have(work, n, likely) else None
+
+        def arrived(checked: Checked) -> tuple[Checked, str | None]:
+            named = file_name(record.output, n, checked.kind.extension) == likely
+            if likely and named and not self._embeds(checked):
+                return checked, likely if self._put(part, likely, checked, known) else None
+            return checked, None
+
         try:
-            checked = await self._bring(output, part)
-            if self._embed and can_hold(checked.kind.content_type):
-                checked = await self._embedded(record, part, checked)
-            reach("file-checked")
-            path = await self._place(work, n, part, checked, known, likely)
+            checked, path = await self._bring(output, part, arrived)
+            if path is None:
+                if self._embeds(checked):
+                    checked = await self._embedded(record, part, checked)
+                path = await self._place(work, n, part, checked, known)
         except (FetchFailed, UnusableMedium, OSError) as error:
             # The rest of a file may come; of one that is whole but wrong there is nothing to keep.
             if not (isinstance(error, FetchFailed) and error.can_go_on):
                 await on_disk(_remove, [part])
                 work.begun.discard(part)
             raise
-        finally:
-            if likely is not None:
-                # Whoever did not get so far does not want to know any more.
-                likely.taken.cancel()
         work.begun.discard(part)
         reach("file-renamed")
         url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None
@@ -180,20 +176,19 @@ class Downloader:
             n, url, path, checked.size_bytes, sha256, content_type, checked.received_sha256
         )
 
-    async def _bring(self, output: Output, part: Path) -> Checked:
-        """The output's bytes on disk under a temporary name, checked."""
+    async def _bring(
+        self, output: Output, part: Path, arrived: Arrived
+    ) -> tuple[Checked, str | None]:
+        """The output's bytes on disk under a temporary name, checked; then what `arrived` makes of it."""
         if isinstance(output, Medium) and not _is_data(output.url):
             url = output.url
             return await self._fetcher.fetch(
-                url, part, lambda declared, data: check(part, declared, url, data)
+                url, part, lambda declared, data: arrived(check(part, declared, url, data))
             )
-        data, declared = _inline(output)
-        await on_disk(write_whole, part, data)
-        if isinstance(output, Medium):
-            return await on_disk(check, part, declared, "", data)
-        text = isinstance(output, Text)
-        kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
-        return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
+        return await on_disk(lambda: arrived(_written(output, part)))
+
+    def _embeds(self, checked: Checked) -> bool:
+        return self._embed and can_hold(checked.kind.content_type)
 
     async def _embedded(self, record: Record, part: Path, checked: Checked) -> Checked:
         """The file with its provenance in it; as it came where that cannot be, which is said once."""
@@ -207,36 +202,32 @@ class Downloader:
                 self._observer(Noted(words))
             return checked
 
-    def _claim(self, work: _Work, n: int, path: str) -> _Wanted | None:
+    async def _may_have(self, work: _Work, n: int, path: str) -> bool:
+        """Claims a name for a file of a job, unless it is another one's."""
         # Claimed before anything is awaited: another job may be looking for a name as well.
         own = (work.record.key, n)
         if self._claimed.setdefault(path, own) != own:
-            return None
+            return False
         work.targets.add(path)
-        return _Wanted(path, self._ledger.path_is_taken(path, work.record.key))
+        return not await self._ledger.path_is_taken(path, work.record.key)
 
     async def _place(
-        self,
-        work: _Work,
-        n: int,
-        part: Path,
-        checked: Checked,
-        known: SavedFile | None,
-        likely: _Wanted | None,
+        self, work: _Work, n: int, part: Path, checked: Checked, known: SavedFile | None
     ) -> str:
         """Gives the file a final name that no other job's file and no foreign file has."""
-        record = work.record
-        name = file_name(record.output, n, checked.kind.extension)
-        for path in (name, with_suffix(name, record.id)):
-            wanted = likely if likely and likely.path == path else self._claim(work, n, path)
-            if wanted is None or await wanted.taken:
-                continue
-            own = known is not None and known.path == path
-            # The same bytes under the wanted name are this job's own, from a run that died right there.
-            may_replace = None if own else checked.sha256
-            if await on_disk(put_in_place, part, self._output / path, may_replace):
+        name = file_name(work.record.output, n, checked.kind.extension)
+        for path in (name, with_suffix(name, work.record.id)):
+            if await self._may_have(work, n, path) and await on_disk(
+                self._put, part, path, checked, known
+            ):
                 return path
         raise FetchFailed(f"{name} is taken by another file; move that away and run again")
+
+    def _put(self, part: Path, path: str, checked: Checked, known: SavedFile | None) -> bool:
+        reach("file-checked")
+        own = known is not None and known.path == path
+        # The same bytes under the wanted name are this job's own, from a run that died right there.
+        return put_in_place(part, self._output / path, None if own else checked.sha256)
 
     async def _is_there(self, file: SavedFile) -> bool:
         path = self._output / str(file.path)
@@ -305,6 +296,17 @@ def _embed(part: Path, checked: Checked, packet: bytes) -> Checked:
         return embedded
     finally:
         _remove([copy])
+
+
+def _written(output: Output, part: Path) -> Checked:
+    """An output that came within the result, on disk and checked."""
+    data, declared = _inline(output)
+    write_whole(part, data)
+    if isinstance(output, Medium):
+        return check(part, declared, "", data)
+    text = isinstance(output, Text)
+    kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
+    return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _is_data(url: str) -> bool:

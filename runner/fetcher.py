@@ -293,17 +293,28 @@ async def _has(part: Path, transfer: Transfer) -> bool:
 
 
 def _open(part: Path, transfer: Transfer) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    total, received = transfer.total_bytes, transfer.received_bytes
+    if received == 0 and total is not None and total <= WRITE_BYTES:
+        # Of small files there may be many at once: whatever is asked for them makes all threads wait.
+        return _made(part, flags | os.O_TRUNC)
     part.parent.mkdir(parents=True, exist_ok=True)
-    if transfer.total_bytes is not None:
-        left = transfer.total_bytes - transfer.received_bytes
-        free = shutil.disk_usage(part.parent).free
+    if total is not None:
+        left, free = total - received, shutil.disk_usage(part.parent).free
         if left > free:
-            words = f"{left:,} bytes are to come, {free:,} are free"
-            raise OSError(errno.ENOSPC, words)
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-    os.ftruncate(file, transfer.received_bytes)
-    os.lseek(file, transfer.received_bytes, os.SEEK_SET)
+            raise OSError(errno.ENOSPC, f"{left:,} bytes are to come, {free:,} are free")
+    file = _made(part, flags)
+    os.ftruncate(file, received)
+    os.lseek(file, received, os.SEEK_SET)
     return file
+
+
+def _made(part: Path, flags: int) -> int:
+    try:
+        return os.open(part, flags, 0o666)
+    except FileNotFoundError:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(part, flags, 0o666)
 
 
 def _only(transfer: Transfer) -> str:

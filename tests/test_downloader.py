@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import errno
-import gc
 import hashlib
 import io
 import json
@@ -24,12 +22,13 @@ from ledgers import NOW, StillGovernor, get, job, plan, sql
 from mediahost import MediaHost, reply, rest
 from PIL import Image
 
+from runner import downloader as downloading
 from runner import fetcher as fetching
 from runner import media
+from runner.disk import on_disk
 from runner.downloader import MEDIA_RETENTION_S, Downloader
-from runner.errors import LedgerError
 from runner.events import Noted
-from runner.fetcher import Fetcher, FetchFailed
+from runner.fetcher import Fetcher
 from runner.job import Consequence, State, StepResult
 from runner.ledger import Event, Ledger
 from runner.ledger.reading import attempts
@@ -115,29 +114,24 @@ async def test_a_transfer_that_broke_off_is_continued_by_the_next_try(desk: Desk
     assert "bytes came" in (await desk.story())[-2]
 
 
-async def test_a_question_that_nobody_waits_for_any_more_complains_to_nobody(
+async def test_a_small_file_is_written_checked_and_named_in_one_visit_to_the_disk(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    complaints: list[dict[str, Any]] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    visits: list[Any] = []
 
-    async def fails(url: str, part: Path, look: Any) -> Any:
-        await asyncio.sleep(0.05)
-        raise FetchFailed("nothing came")
+    async def counted(work: Any, *arguments: Any) -> Any:
+        visits.append(work)
+        return await on_disk(work, *arguments)
 
-    def broken(*_: Any) -> asyncio.Future[bool]:
-        future: asyncio.Future[bool] = loop.create_future()
-        loop.call_later(0.1, lambda: future.done() or future.set_exception(LedgerError("broken")))
-        return future
-
-    monkeypatch.setattr(desk.downloader._fetcher, "fetch", fails)
-    monkeypatch.setattr(desk.ledger, "path_is_taken", broken)
-    key = await desk.completed("https://images.segmind.com/a.png")
-    assert (await desk.save(key)).reason == "nothing came"
-    await asyncio.sleep(0.15)
-    gc.collect()
-    assert complaints == []
+    monkeypatch.setattr(fetching, "on_disk", counted)
+    monkeypatch.setattr(downloading, "on_disk", counted)
+    async with MediaHost(reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        # Only what an earlier run left needs a look.
+        desk.downloader._began_at = 0.0
+        assert (await desk.save(key)).state is State.SAVED
+    assert desk.files == ["j0.png"]
+    assert len(visits) == 1
 
 
 async def test_the_last_try_of_a_run_leaves_nothing(desk: Desk) -> None:
@@ -308,6 +302,7 @@ async def test_a_broken_data_url_is_not_saved(desk: Desk, url: str) -> None:
 async def test_a_file_larger_than_the_room_pauses_the_run(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fetching, "WRITE_BYTES", 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     async with MediaHost(reply(FOX)) as host:
         key = await desk.completed(host.origin + "/a.png")

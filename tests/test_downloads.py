@@ -265,6 +265,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_pays_nothing(
 ) -> None:
     manifest = desk.manifest("a fox", "an owl")
     with monkeypatch.context() as full:
+        full.setattr("runner.fetcher.WRITE_BYTES", 1000)
         full.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
         ended = desk.run("run", manifest)
     assert ended.status == 3

@@ -370,6 +370,8 @@ async def test_a_bomb_that_was_compressed_is_given_up(part: Path) -> None:
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     room = SimpleNamespace(free=200_000)
+    # Nobody asks for a file of less.
+    monkeypatch.setattr(module, "WRITE_BYTES", 100_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
     return
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runner.job import SavedFile, State
+from runner.job import SavedFile
 from runner.ledger import queries
 from runner.ledger.connection import Connection, translated
 from runner.ledger.records import Record, Recorded, recorded_file, work_record
@@ -103,12 +102,13 @@ class Claims:
 
         def work(database: sqlite3.Connection) -> tuple[Record, str, list[SavedFile]] | None:
             values = {"job": key}
-            row = database.execute(queries.ONE_JOB, values).fetchone()
-            body = database.execute(queries.RESULT, values).fetchone()
-            if row is None or body is None or row[6] != State.COMPLETED:
+            row = database.execute(queries.COMPLETED, values).fetchone()
+            if row is None:
                 return None
-            files = [SavedFile(*file) for file in database.execute(queries.FILES, values)]
-            return work_record(row), str(body[0]), files
+            *job, body, count = row
+            # Most jobs are here for the first time.
+            files = database.execute(queries.FILES, values) if count else ()
+            return work_record(tuple(job)), body, [SavedFile(*file) for file in files]
 
         return await self.call(work)
 
@@ -124,12 +124,9 @@ class Claims:
         """Hashes, as they came, of a job's media that other requests gave as well; how many did."""
         return [(row[0], row[1]) for row in await self._rows(queries.SAME_FILES, {"job": key})]
 
-    def path_is_taken(self, path: str, key: int) -> asyncio.Future[bool]:
-        """Whether a file of another job has this name; asked at once, to be awaited when it matters."""
-        values = {"path": path, "job": key}
-        return self.post(
-            lambda database: database.execute(queries.OWNER_OF_PATH, values).fetchone() is not None
-        )
+    async def path_is_taken(self, path: str, key: int) -> bool:
+        """Whether a file of another job has this name."""
+        return bool(await self._rows(queries.OWNER_OF_PATH, {"path": path, "job": key}))
 
     async def fact(self, name: str) -> str | None:
         """Something remembered about the ledger as a whole."""
@@ -138,10 +135,6 @@ class Claims:
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work(database)` in the database thread, its errors translated."""
-        return await self.post(work)
-
-    def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Like `call`, under way at once."""
 
         def translating(database: sqlite3.Connection) -> T:
             try:
@@ -149,7 +142,7 @@ class Claims:
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
 
-        return self._connection.post(translating)
+        return await self._connection.call(translating)
 
     async def _rows(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         return await self.call(lambda database: database.execute(query, values).fetchall())

@@ -28,20 +28,16 @@ BUSY_TIMEOUT_S = 10.0
 
 
 class Connection(aiosqlite.Connection):
-    """aiosqlite's connection with two doors for pieces of work: one by one, and all that wait together."""
+    """aiosqlite's connection, which takes whole pieces of work: all that wait cross over together."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connector, iter_chunk_size=64)
         self._gathered = Gathering(self.door, _one_by_one)
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in the database thread, for itself, and returns its value."""
-        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        """Runs `work` in the database thread with whatever else waits, in that order; returns its value."""
+        result: T = await self._gathered.add(work)
         return result
-
-    def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Runs `work` there with whatever else was posted, in that order; its value is to come."""
-        return self._gathered.add(work)
 
     async def close(self) -> None:
         """Closes when all that is queued is done; whoever is cancelled waits for that."""

@@ -86,11 +86,10 @@ class LoopConnection:
         self.dead = False
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` like any other and waits for it."""
-        return await self.post(work)
-
-    def post(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Runs `work` when its turn comes, like the database thread would."""
+        return await self._queued(work)
+
+    def _queued(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         if self.dead:
             raise Dead
         future: asyncio.Future[T] = self._loop.create_future()
@@ -103,7 +102,7 @@ class LoopConnection:
         """Where work is put that tells nobody."""
         if self.dead:
             raise Dead
-        return self.post
+        return self._queued
 
     async def close(self) -> None:
         """The disk stays."""
