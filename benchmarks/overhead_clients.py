@@ -7,11 +7,15 @@ prints one JSON object. Imports are over before the clocks start.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import resource
+import sqlite3
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,26 +44,98 @@ def prompt(number: int) -> str:
     return f"a red fox in fresh snow, picture {number}"
 
 
-def bare(task: Task) -> Callable[[], None]:
-    """A loop over aiohttp: submit, ask for the result until it is there, fetch, write. No ledger."""
+class Plain:
+    """Writes files and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def note(self, number: int, state: str, text: str = "") -> None:
+        """Nothing is remembered."""
+
+    async def keep(self, number: int, content: bytes) -> None:
+        """Writes one picture."""
+        (self._folder / f"{number}.png").write_bytes(content)
+
+
+class Durable:
+    """What is promised of a job, by hand and in the fewest steps: on disk before anything depends on it.
+
+    Commits are shared by all that come meanwhile, files are synced and named when whole. Nothing is
+    retried, resumed, asked, checked, counted or told.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._disk, self._thread = ThreadPoolExecutor(8), ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[tuple[int, str, str], asyncio.Future[None]]] = deque()
+        self._is_sent = False
+        self._database = sqlite3.connect(
+            folder / "jobs.db", isolation_level=None, check_same_thread=False
+        )
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute("CREATE TABLE jobs (n INTEGER PRIMARY KEY, state TEXT, text TEXT)")
+
+    async def note(self, number: int, state: str, text: str = "") -> None:
+        """Remembers the state of a job, with the next commit."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(((number, state, text), future))
+        if not self._is_sent:
+            self._is_sent = True
+            self._thread.submit(self._commit, loop)
+        await future
+
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Cleared before the queue is read: what comes later is sent for anew.
+        self._is_sent = False
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        self._database.execute("BEGIN")
+        rows = [row for row, _ in batch]
+        self._database.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", rows)
+        self._database.execute("COMMIT")
+        loop.call_soon_threadsafe(lambda: [future.set_result(None) for _, future in batch])
+
+    async def keep(self, number: int, content: bytes) -> None:
+        """Writes, syncs, hashes and names one picture."""
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, number, content)
+
+    def _keep(self, number: int, content: bytes) -> str:
+        part = f"{self._folder}/{number}.part"
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.write(file, content)
+        os.fsync(file)
+        os.close(file)
+        os.rename(part, f"{self._folder}/{number}.png")  # noqa: PTH104  pathlib takes its time
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        return hashlib.sha256(content).hexdigest()
+
+
+def _loop(task: Task, store: Plain | Durable) -> Callable[[], None]:
+    """A loop over aiohttp: submit, ask for the result until it is there, fetch, keep."""
     import aiohttp
 
-    folder = Path(task.folder)
-
     async def one(session: aiohttp.ClientSession, number: int) -> None:
+        await store.note(number, "submitting")
         async with session.post(
             f"{task.origin}/v2/{MODEL}", json={"prompt": prompt(number), "seed": number}
         ) as answer:
             request_id = (await answer.json())["request_id"]
+        await store.note(number, "submitted", request_id)
         while True:
             async with session.get(f"{task.origin}/v2/requests/{request_id}") as answer:
                 result = await answer.json()
             if result["status"] == "COMPLETED":
                 break
             await asyncio.sleep(0.25)
+        await store.note(number, "completed", result["output"])
         async with session.get(result["output"]) as answer:
             content = await answer.read()
-        (folder / f"{number}.png").write_bytes(content)
+        await store.keep(number, content)
+        await store.note(number, "saved")
 
     async def work() -> None:
         numbers = iter(range(task.jobs))
@@ -76,6 +152,16 @@ def bare(task: Task) -> Callable[[], None]:
                     group.create_task(worker())
 
     return lambda: asyncio.run(work())
+
+
+def bare(task: Task) -> Callable[[], None]:
+    """The loop, with files that are just written."""
+    return _loop(task, Plain(Path(task.folder)))
+
+
+def durable(task: Task) -> Callable[[], None]:
+    """The loop, with everything on disk before anything depends on it."""
+    return _loop(task, Durable(Path(task.folder)))
 
 
 def official(task: Task) -> Callable[[], None]:
@@ -140,7 +226,7 @@ def ours(task: Task) -> Callable[[], None]:
     return work
 
 
-CLIENTS = {"bare": bare, "official": official, "runner": ours}
+CLIENTS = {"bare": bare, "durable": durable, "official": official, "runner": ours}
 
 
 def main(arguments: list[str]) -> int:
