@@ -9,6 +9,7 @@ import mimetypes
 import os
 import threading
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -92,7 +93,7 @@ def check(
 ) -> Checked:
     """Reads the file whole, and looks through it where it is a picture; `data` is its content if at hand.
 
-    A PNG is whole when every checksum in it is right, down to its last chunk; other pictures are decoded.
+    A PNG is whole when the checksums of its parts are right; other pictures have to decode.
     Raises UnusableMedium for an empty file, a page or an error instead of a medium, or a picture that
     is broken. What the content is decides; only where it does not tell, what it is declared as
     and what its `url` promises.
@@ -236,14 +237,20 @@ def _folder(path: str) -> _Folder:
 
 def _look_through(file: IO[bytes]) -> None:
     image_module = pillow()
+    with suppress(Exception), image_module.open(file) as image:
+        if image.format == "PNG":
+            # Each part of it carries a checksum: a tenth of the work of decoding it.
+            image.verify()
+            return
+    file.seek(0)
     try:
         with image_module.open(file) as image:
-            if image.format == "PNG" or image.width * image.height > DECODE_LIMIT_PIXELS:
-                # Each part of a PNG carries a checksum: a tenth of the work, and it finds more.
+            if image.width * image.height > DECODE_LIMIT_PIXELS:
                 image.verify()
             else:
                 image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    # Decoders raise whatever they come upon.
+    except Exception as error:
         raise UnusableMedium(f"the picture is broken: {error}") from error
 
 

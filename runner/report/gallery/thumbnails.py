@@ -111,7 +111,8 @@ def _make(output: Path, file: SavedFile) -> Thumbnail | None:
             digits = (file.sha256 or "")[:_DIGITS]
             path = FOLDER / digits[:2] / f"{digits}-{width}x{height}-{colour}.webp"
             _save(small, output / path)
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError):
+    # Decoders raise whatever they come upon.
+    except Exception:
         return None
     return Thumbnail(path.as_posix(), width, height, colour)
 
