@@ -57,7 +57,8 @@ class Fetching:
                 continue
             if self.idle:
                 when_idle()
-            await self._bell.wait(self._downloads.wait_s())
+            # Without room no time matters: whoever is through takes what is due by then.
+            await self._bell.wait(self._downloads.wait_s() if has_room else None)
 
     async def _fetch(self, first: int) -> None:
         """Fetches one job's files, and then those of whichever job is ready."""
@@ -67,8 +68,9 @@ class Fetching:
             record, result = await self._downloader.save(key, last)
             again = result.state is State.COMPLETED and result.consequence is Consequence.NONE
             tries = self._downloads.ended(key, again, self._attempts)
+            # At once, or somebody else would take the place as well.
+            key = self._downloads.take()
             if record is not None:
                 given_up = again and tries >= self._attempts
                 await self._report(record, result, tries if given_up else 0)
-            key = self._downloads.take()
         self._bell.ring()
