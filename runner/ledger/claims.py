@@ -105,9 +105,8 @@ class Claims:
             row = database.execute(queries.COMPLETED, values).fetchone()
             if row is None:
                 return None
-            *job, body, count = row
-            # Most jobs are here for the first time.
-            files = database.execute(queries.FILES, values) if count else ()
+            *job, body = row
+            files = database.execute(queries.FILES, values)
             return work_record(tuple(job)), body, [SavedFile(*file) for file in files]
 
         return await self.call(work)

@@ -202,9 +202,9 @@ SELECT job_key FROM jobs WHERE state = 'completed' AND job_key > :after ORDER BY
 
 ONE_JOB = f"SELECT {_WORK_COLUMNS} FROM jobs j JOIN manifests m USING (manifest_key) WHERE j.job_key = :job"
 
-# A job whose files are to be fetched, with its result and how many files it is said to have.
+# A job whose files are to be fetched, with its result.
 COMPLETED = f"""
-SELECT {_WORK_COLUMNS}, r.body, j.files FROM jobs j JOIN manifests m USING (manifest_key)
+SELECT {_WORK_COLUMNS}, r.body FROM jobs j JOIN manifests m USING (manifest_key)
 JOIN results r ON r.job_key = j.job_key WHERE j.job_key = :job AND j.state = 'completed'"""
 
 FILES = """
