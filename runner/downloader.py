@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,11 +16,12 @@ from runner.disk import on_disk
 from runner.events import Noted, Observer
 from runner.fetcher import Fetcher, FetchFailed
 from runner.governor import Governor
+from runner.inline import url_of, written
 from runner.job import Consequence, SavedFile, State, StepResult
 from runner.ledger import Event, Ledger, Record
-from runner.media import Checked, Kind, UnusableMedium, check, put_in_place, write_whole
+from runner.media import Checked, UnusableMedium, check, put_in_place
 from runner.policy.names import file_name, likely_name, part_name, with_suffix
-from runner.policy.outputs import Data, Medium, Output, Text, outputs_of
+from runner.policy.outputs import Output, outputs_of
 from runner.provenance import NotEmbeddable, can_hold, write_with_packet, xmp_packet
 
 MEDIA_RETENTION_S = 7 * 86400.0
@@ -122,9 +120,12 @@ class Downloader:
             return await self._nothing(record)
         if record.submitted_at is None or record.submitted_at <= self._began_at:
             await self._tidy(work, len(outputs))
-        known = {file.n: file for file in recorded} | work.files
+        known = {file.n: file for file in recorded}
         for n, output in enumerate(outputs):
-            work.files[n] = await self._one(work, n, output, known.get(n))
+            here = work.files.get(n) or known.get(n)
+            if here is None or not await self._is_there(here, output, n in work.files):
+                here = await self._one(work, n, output, here)
+            work.files[n] = here
         files = [work.files[n] for n in range(len(outputs))]
         event = Event(self._governor.now(), detail=", ".join(str(f.path) for f in files))
         if saved := await self._ledger.save(record, files, event):
@@ -139,9 +140,7 @@ class Downloader:
         await on_disk(_remove, {self._output / name for name in names} - work.begun)
 
     async def _one(self, work: _Work, n: int, output: Output, known: SavedFile | None) -> SavedFile:
-        """One file of the job; one that is there already, whole, is not fetched again."""
-        if known is not None and known.path is not None and await self._is_there(known):
-            return known
+        """Brings one file of the job; `known`: what the ledger has in its place."""
         record = work.record
         part = self._output / part_name(record.output, n, record.key)
         # Whatever ends this try, the file is remembered until it is known to be gone.
@@ -170,22 +169,25 @@ class Downloader:
             raise
         work.begun.discard(part)
         reach("file-renamed")
-        url = output.url if isinstance(output, Medium) and not _is_data(output.url) else None
-        sha256, content_type = checked.sha256, checked.kind.content_type
         return SavedFile(
-            n, url, path, checked.size_bytes, sha256, content_type, checked.received_sha256
+            n,
+            url_of(output),
+            path,
+            checked.size_bytes,
+            checked.sha256,
+            checked.kind.content_type,
+            checked.received_sha256,
         )
 
     async def _bring(
         self, output: Output, part: Path, arrived: Arrived
     ) -> tuple[Checked, str | None]:
         """The output's bytes on disk under a temporary name, checked; then what `arrived` makes of it."""
-        if isinstance(output, Medium) and not _is_data(output.url):
-            url = output.url
+        if url := url_of(output):
             return await self._fetcher.fetch(
                 url, part, lambda declared, data: arrived(check(part, declared, url, data))
             )
-        return await on_disk(lambda: arrived(_written(output, part)))
+        return await on_disk(lambda: arrived(written(output, part)))
 
     def _embeds(self, checked: Checked) -> bool:
         return self._embed and can_hold(checked.kind.content_type)
@@ -229,8 +231,11 @@ class Downloader:
         # The same bytes under the wanted name are this job's own, from a run that died right there.
         return put_in_place(part, self._output / path, None if own else checked.sha256)
 
-    async def _is_there(self, file: SavedFile) -> bool:
-        path = self._output / str(file.path)
+    async def _is_there(self, file: SavedFile, output: Output, is_new: bool) -> bool:
+        """Whether a file is on disk, whole, and of this very result, which one of an earlier may not be."""
+        if file.path is None or not (is_new or (file.url and file.url == url_of(output))):
+            return False
+        path = self._output / file.path
 
         def there() -> bool:
             return path.is_file() and path.stat().st_size == file.size_bytes
@@ -296,33 +301,3 @@ def _embed(part: Path, checked: Checked, packet: bytes) -> Checked:
         return embedded
     finally:
         _remove([copy])
-
-
-def _written(output: Output, part: Path) -> Checked:
-    """An output that came within the result, on disk and checked."""
-    data, declared = _inline(output)
-    write_whole(part, data)
-    if isinstance(output, Medium):
-        return check(part, declared, "", data)
-    text = isinstance(output, Text)
-    kind = Kind("text/plain", "txt") if text else Kind("application/json", "json")
-    return Checked(kind, len(data), hashlib.sha256(data).hexdigest())
-
-
-def _is_data(url: str) -> bool:
-    return url[:5].lower() == "data:"
-
-
-def _inline(output: Output) -> tuple[bytes, str | None]:
-    match output:
-        case Text(text):
-            return text.encode(), "text/plain"
-        case Data(value):
-            return json.dumps(value, ensure_ascii=False, indent=2).encode(), "application/json"
-        case Medium(url):
-            head, _, data = url[5:].partition(",")
-            try:
-                decoded = base64.b64decode(data) if head.endswith(";base64") else data.encode()
-            except binascii.Error as error:
-                raise UnusableMedium(f"the data URL does not decode: {error}") from error
-            return decoded, head.partition(";")[0]

@@ -34,6 +34,7 @@ FLOORS = {
     "disk": 0,
     "fetcher": 2,
     "media": 1,
+    "inline": 2,
     "notify": 2,
     "provenance": 2,
     "archive": 3,

@@ -31,7 +31,7 @@ from runner.events import Noted
 from runner.fetcher import Fetcher
 from runner.job import Consequence, State, StepResult
 from runner.ledger import Event, Ledger
-from runner.ledger.reading import attempts
+from runner.ledger.reading import Selection, attempts, retry
 from runner.policy.names import part_name
 
 LOOPBACK = "http://127.0.0.1:1"
@@ -294,6 +294,58 @@ async def test_a_broken_data_url_is_not_saved(desk: Desk, url: str) -> None:
     key = await desk.completed(url)
     assert (await desk.save(key)).state is State.COMPLETED
     assert desk.files == []
+
+
+@pytest.mark.parametrize(
+    ("url", "content"),
+    [("data:text/plain,a%20fox", b"a fox"), ("data:text/plain,füchse", "füchse".encode())],
+)
+async def test_a_data_url_without_base64_is_written_as_it_reads(
+    desk: Desk, url: str, content: bytes
+) -> None:
+    assert (await desk.save(await desk.completed(url))).state is State.SAVED
+    assert (desk.output / "j0.txt").read_bytes() == content
+
+
+@pytest.mark.parametrize("wrong", ["data:image/png;base64,ü", "data:image/png;base64,AA=A"])
+async def test_a_data_url_that_is_not_base64_is_said_as_such(desk: Desk, wrong: str) -> None:
+    result = await desk.save(await desk.completed(wrong))
+    assert result.state is State.COMPLETED
+    assert result.reason
+
+
+async def test_half_a_character_in_a_text_costs_that_character_alone(desk: Desk) -> None:
+    assert (await desk.save(await desk.completed("a \ud83d fox"))).state is State.SAVED
+    assert (desk.output / "j0.txt").read_bytes() == b"a ? fox"
+
+
+# A result that takes the place of another.
+
+
+@pytest.mark.parametrize("kind", ["inline", "fetched"])
+async def test_a_job_that_was_sent_anew_has_the_files_of_its_new_result(
+    desk: Desk, kind: str
+) -> None:
+    old, new = [picture(1), picture(2)], [picture(11), picture(12)]
+    async with MediaHost(*map(reply, [*old, *new])) as host:
+
+        def urls(pictures: list[bytes], name: str) -> list[str]:
+            if kind == "inline":
+                return [inline(content) for content in pictures]
+            return [f"{host.origin}/{name}{n}.png" for n in range(2)]
+
+        key = await desk.completed(*urls(old, "old"))
+        assert (await desk.save(key)).state is State.SAVED
+        (desk.output / "j0-1.png").unlink()
+        await desk.ledger.reopen(key, NOW, "a file is gone")
+        await desk.ledger.end(await get(desk.ledger, "j0"), State.EXPIRED, Event(NOW, 404, "gone"))
+        chosen = Selection(states=(State.EXPIRED,))
+        assert await retry(desk.ledger, chosen, NOW) == 1
+        await desk.completed(*urls(new, "new"))
+        assert (await desk.save(key)).state is State.SAVED
+    assert desk.files == ["j0-1.png", "j0.png"]
+    assert (desk.output / "j0.png").read_bytes() == new[0]
+    assert (desk.output / "j0-1.png").read_bytes() == new[1]
 
 
 # The disk.
