@@ -130,14 +130,15 @@ class Fetcher:
                 # It has no rest of just this file: from the beginning.
                 response.close()
                 response = await self._answer(url, {})
-            async with response:
-                if transfer is None and response.status != 200:
-                    words = f"the media server answered HTTP {response.status}"
-                    raise FetchFailed(words, response.status)
-                transfer = transfer or begun(url, response.headers, response.content_length)
-                return await self._receive(response, part, transfer, look)
         except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
             raise FetchFailed(f"the file did not come: {_words(error)}") from error
+        # Out here: a disk on a network may be what took too long.
+        async with response:
+            if transfer is None and response.status != 200:
+                words = f"the media server answered HTTP {response.status}"
+                raise FetchFailed(words, response.status)
+            transfer = transfer or begun(url, response.headers, response.content_length)
+            return await self._receive(response, part, transfer, look)
 
     async def _answer(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         """The answer at the end of all redirects, its body still to come."""

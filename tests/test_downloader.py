@@ -388,6 +388,21 @@ async def test_a_disk_that_fills_up_pauses_the_run_and_keeps_nothing_half(
     assert "range" not in host.headers[1]
 
 
+async def test_a_disk_that_takes_too_long_is_not_taken_for_the_server(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(file: int) -> None:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    async with MediaHost(reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        with monkeypatch.context() as patched:
+            patched.setattr(fetching, "os", SimpleNamespace(**{**vars(os), "fsync": slow}))
+            reason = (await desk.save(key)).reason
+        assert reason.startswith(f"cannot write to {desk.output}")
+        assert (await desk.save(key)).state is State.SAVED
+
+
 @pytest.mark.parametrize("output", ["a text", INLINE])
 async def test_a_full_disk_pauses_the_run_for_what_is_not_fetched_too(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, output: str
