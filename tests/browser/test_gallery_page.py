@@ -169,7 +169,7 @@ def test_what_is_copied_is_the_prompt_and_an_entry_that_a_manifest_takes(
     page.wait_for_selector("#toast.shown")
     assert page.evaluate("navigator.clipboard.readText()") == TRAP
     page.click("text=Copy as manifest entry")
-    page.wait_for_function("document.getElementById('toast').textContent.startsWith('Manifest')")
+    page.wait_for_selector("#toast:has-text('Manifest')")
     manifest = tmp_path / "again.yaml"
     manifest.write_text("prompts:\n" + page.evaluate("navigator.clipboard.readText()"), "utf-8")
 
