@@ -21,6 +21,7 @@ import aiohttp
 import anyio.to_thread
 
 from runner import __version__
+from runner.characters import mended
 from runner.clock import steady_s
 from runner.job import Answer, Fault
 
@@ -164,7 +165,7 @@ class Api:
         text = self._redact(raw.decode("utf-8", "replace"))
         body = _decode(text) if whole else None
         location = response.headers.get("Location") if 300 <= response.status < 400 else None
-        excerpt = f"redirects to {self._redact(location)}" if location else _excerpt(text)
+        excerpt = f"redirects to {self._redact(mended(location))}" if location else _excerpt(text)
         return Answer(
             status=response.status,
             body=body,

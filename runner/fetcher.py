@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from runner import __version__
+from runner.characters import mended
 from runner.disk import on_disk
 from runner.policy.addresses import AddressRules
 from runner.policy.ranges import Transfer, begun
@@ -55,7 +56,7 @@ class FetchFailed(Exception):
     """
 
     def __init__(self, reason: str, status: int | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(mended(reason))
         self.status = status
         self.gone = status in GONE
         self.can_go_on = False

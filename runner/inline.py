@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from runner.characters import mended
 from runner.media import Checked, Kind, UnusableMedium, check, write_whole
 from runner.policy.outputs import Data, Medium, Output, Text
 
@@ -33,14 +34,15 @@ def written(output: Output, part: Path) -> Checked:
 def _inline(output: Output) -> tuple[bytes, str | None]:
     match output:
         case Text(text):
-            return text.encode(errors="replace"), "text/plain"
+            return mended(text).encode(), "text/plain"
         case Data(value):
             return json.dumps(value, ensure_ascii=False, indent=2).encode(), "application/json"
         case Medium(url):
             head, _, data = url[5:].partition(",")
-            is_base64 = head.endswith(";base64")
+            decoded = unquote_to_bytes(data)
             try:
-                decoded = base64.b64decode(data) if is_base64 else unquote_to_bytes(data)
+                if head.lower().endswith(";base64"):
+                    decoded = base64.b64decode(decoded)
             except ValueError as error:
                 raise UnusableMedium(f"the data URL does not decode: {error}") from error
             return decoded, head.partition(";")[0]

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
+
+from runner.characters import mended
 
 HEAD_BYTES = 512
 # Decoded in full up to here; of a larger picture the structure is checked, so that memory stays bounded.
@@ -102,13 +104,20 @@ def check(
         head = file.read(HEAD_BYTES)
         if not head:
             raise UnusableMedium("an empty file came")
-        kind = kind_of(head, declared_type, mimetypes.guess_type(urlsplit(url).path)[0])
+        kind = kind_of(head, declared_type, _promised(url))
         if kind.is_image:
             file.seek(0)
             _look_through(file)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Checked(kind, file.seek(0, os.SEEK_END), sha256)
+
+
+def _promised(url: str) -> str | None:
+    try:
+        return mimetypes.guess_type(urlsplit(url).path)[0]
+    except ValueError:
+        return None
 
 
 def digest(path: Path) -> str:
@@ -131,7 +140,7 @@ def kind_of(
     # Two letters are too few: a text may begin with them as well.
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return _BMP
-    declared = (declared_type or "").partition(";")[0].strip().lower()
+    declared = mended(declared_type or "").partition(";")[0].strip().lower()
     if _is_page(head) or declared == "text/html":
         raise UnusableMedium("an HTML page came instead of the file")
     promised = promised_type or ""
@@ -245,13 +254,18 @@ def _look_through(file: IO[bytes]) -> None:
     file.seek(0)
     try:
         with image_module.open(file) as image:
-            if image.width * image.height > DECODE_LIMIT_PIXELS:
+            if image.width * image.height > DECODE_LIMIT_PIXELS or _is_animated_png(image):
                 image.verify()
             else:
                 image.load()
     # Decoders raise whatever they come upon.
     except Exception as error:
         raise UnusableMedium(f"the picture is broken: {error}") from error
+
+
+def _is_animated_png(image: Any) -> bool:
+    # To decode it is to decode its first picture, and the others may be missing.
+    return image.format == "PNG" and getattr(image, "is_animated", False)
 
 
 @cache

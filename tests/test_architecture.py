@@ -23,6 +23,7 @@ FLOORS = {
     "events": 0,
     "crash_points": 0,
     "references": 0,
+    "characters": 0,
     "clock": 1,
     "policy": 1,
     "documents": 1,

@@ -298,11 +298,14 @@ async def test_a_broken_data_url_is_not_saved(desk: Desk, url: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "content"),
-    [("data:text/plain,a%20fox", b"a fox"), ("data:text/plain,füchse", "füchse".encode())],
+    [
+        ("data:text/plain,a%20fox", b"a fox"),
+        ("data:text/plain,füchse", "füchse".encode()),
+        ("data:text/plain;base64,YSBmb3g%3D", b"a fox"),
+        ("data:text/plain;BASE64,YSBmb3g=", b"a fox"),
+    ],
 )
-async def test_a_data_url_without_base64_is_written_as_it_reads(
-    desk: Desk, url: str, content: bytes
-) -> None:
+async def test_a_data_url_is_written_as_it_reads(desk: Desk, url: str, content: bytes) -> None:
     assert (await desk.save(await desk.completed(url))).state is State.SAVED
     assert (desk.output / "j0.txt").read_bytes() == content
 
@@ -317,6 +320,29 @@ async def test_a_data_url_that_is_not_base64_is_said_as_such(desk: Desk, wrong: 
 async def test_half_a_character_in_a_text_costs_that_character_alone(desk: Desk) -> None:
     assert (await desk.save(await desk.completed("a \ud83d fox"))).state is State.SAVED
     assert (desk.output / "j0.txt").read_bytes() == b"a ? fox"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (reply(b"\x00\x01", headers={"Content-Type": "application/\xff"}), State.SAVED),
+        (reply(b"\x00\x01", headers={"Content-Type": "image/\xff"}), State.COMPLETED),
+        (reply(status=302, headers={"Location": "http://\xff/a.png"}), State.COMPLETED),
+        (reply(status=302, headers={"Location": "http://[\xff"}), State.COMPLETED),
+    ],
+)
+async def test_what_is_no_text_in_a_header_ends_no_run(
+    desk: Desk, answer: Any, state: State
+) -> None:
+    async with MediaHost(answer) as host:
+        assert (await desk.save(await desk.completed(host.origin + "/a.bin"))).state is state
+    assert all(story.isprintable() for story in await desk.story())
+
+
+async def test_an_address_that_is_none_as_a_whole_may_be_one_of_a_file(desk: Desk) -> None:
+    async with MediaHost(reply(FOX)) as host:
+        desk.downloader._fetcher._api_origin = host.origin
+        assert (await desk.save(await desk.completed("//[x.png"))).state is State.SAVED
 
 
 # A result that takes the place of another.

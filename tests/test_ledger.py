@@ -582,7 +582,7 @@ async def test_a_write_that_cannot_be_carried_out_takes_no_other_with_it(ledger:
     outcomes = await asyncio.wait_for(
         asyncio.gather(
             ledger.accept(records[0], "r-0", EVENT),
-            ledger.accept(records[1], "a lone surrogate \ud800", EVENT),
+            ledger.accept(records[1], 1 << 70, EVENT),  # type: ignore[arg-type]
             ledger.save(done, [nameless], EVENT),
             ledger.accept(records[2], "r-2", EVENT),
             return_exceptions=True,
@@ -590,11 +590,24 @@ async def test_a_write_that_cannot_be_carried_out_takes_no_other_with_it(ledger:
         timeout=5,
     )
     assert outcomes[0] is outcomes[3] is True
-    assert isinstance(outcomes[1], UnicodeEncodeError)
+    assert isinstance(outcomes[1], OverflowError)
     assert isinstance(outcomes[2], LedgerError)
     states = [(await get(ledger, f"j{n}")).state for n in range(4)]
     assert states == [State.SUBMITTED, State.SUBMITTING, State.SUBMITTED, State.COMPLETED]
     assert await actions(ledger, "j1") == ["submitting"]
+
+
+async def test_half_a_character_costs_a_text_no_more_than_itself(ledger: Ledger):
+    records = [await bring(ledger, State.SUBMITTING, f"j{n}") for n in range(3)]
+    odd = Event(NOW, 500, "a \ud83d fox")
+    await asyncio.gather(
+        ledger.accept(records[0], "r-0", EVENT),
+        ledger.doubt(records[1], odd),
+        ledger.accept(records[2], "r-2", EVENT),
+    )
+    states = [(await get(ledger, f"j{n}")).state for n in range(3)]
+    assert states == [State.SUBMITTED, State.IN_DOUBT, State.SUBMITTED]
+    assert (await attempts(ledger, records[1].key))[-1].detail == "a ? fox"
 
 
 async def test_a_write_whose_waiter_is_cancelled_still_lands(ledger: Ledger):

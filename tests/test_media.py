@@ -200,6 +200,19 @@ def test_a_png_whose_checksums_are_wrong_is_taken_if_it_decodes(tmp_path: Path) 
     assert check(stored(tmp_path, content[:-12]), None).size_bytes == len(content) - 12
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_cut_off_animation_is_refused_although_its_first_picture_is_whole(
+    tmp_path: Path, share: float
+) -> None:
+    frames = [Image.effect_noise((40, 30), 90).convert("RGB") for _ in range(5)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
+    content = buffer.getvalue()
+    assert check(stored(tmp_path, content), None).kind.extension == "png"
+    with pytest.raises(UnusableMedium):
+        check(stored(tmp_path, content[: int(len(content) * share)]), "image/png")
+
+
 def test_a_png_without_a_picture_is_refused(tmp_path: Path) -> None:
     content = picture("PNG")
     empty = content[:33] + content[-12:]

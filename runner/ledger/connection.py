@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import aiosqlite
 import anyio
 
+from runner.characters import mended
 from runner.errors import LedgerBusy, LedgerError, LedgerUnreadable
 
 T = TypeVar("T")
@@ -118,6 +119,15 @@ class Write:
             return []
         return [1, *(database.execute(*statement).rowcount for statement in others)]
 
+    def in_whole_characters(self) -> Write:
+        """The same, of texts that the database takes."""
+        return Write(
+            [
+                (sql, {k: mended(v) if isinstance(v, str) else v for k, v in values.items()})
+                for sql, values in self.statements
+            ]
+        )
+
 
 class Gathering(Generic[Work]):
     """Work for the database thread that is done together with whatever else has gathered by then.
@@ -195,6 +205,8 @@ class GroupCommit:
             # One of them cannot be written at all, which is no reason to lose the others.
             if len(writes) > 1:
                 return [self._transaction(database, [write])[0] for write in writes]
+            if isinstance(error, UnicodeEncodeError):
+                return self._transaction(database, [writes[0].in_whole_characters()])
             if isinstance(error, sqlite3.Error):
                 return [translated(error, self._path)]
             return [error]

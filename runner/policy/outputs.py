@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from runner.characters import mended
+
 # They carry the request's own links and inputs, never what it made.
 _NOT_MEDIA = frozenset(
     {"status", "request_id", "metrics", "prompt", "timings", "input", "inputs", "request_body"}
@@ -91,13 +93,13 @@ def _workflow_values(value: str) -> list[str]:
     except (ValueError, RecursionError):
         return [value]
     if isinstance(rows, list) and rows and all(_is_url(row) for row in rows):
-        return rows
+        return [mended(row) for row in rows]
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "value" in r for r in rows):
         return [value]
     flat: list[str] = []
     for row in rows:
         items = row["value"] if isinstance(row["value"], list) else [row["value"]]
-        flat.extend(item if isinstance(item, str) else json.dumps(item) for item in items)
+        flat.extend(mended(item) if isinstance(item, str) else json.dumps(item) for item in items)
     return flat or [value]
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from runner.characters import mended
 from runner.report.export.rows import Field, Fields, Item
 
 # A loader reads some ten megabytes before it settles the types; no 1,000 rows are larger.
@@ -194,5 +195,4 @@ def _as(kind: Kind, value: Any) -> Any:
     if kind is not Kind.TEXT:
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # Half a character, which no encoding can write.
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return mended(text)
