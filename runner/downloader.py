@@ -82,7 +82,7 @@ class Downloader:
         work.record = record
         result: StepResult | None = None
         try:
-            result = await self._try(work, outputs_of(json.loads(body)), files)
+            result = await self._try(work, body, files)
         finally:
             again = result and result.state is State.COMPLETED
             if result is None or last or not again or result.consequence is not Consequence.NONE:
@@ -90,15 +90,16 @@ class Downloader:
                     await self._let_go(key)
         return record, result
 
-    async def _try(
-        self, work: _Work, outputs: list[Output], recorded: list[SavedFile]
-    ) -> StepResult:
+    async def _try(self, work: _Work, body: str, recorded: list[SavedFile]) -> StepResult:
         try:
-            return await self._save(work, outputs, recorded)
+            return await self._save(work, outputs_of(json.loads(body)), recorded)
         except FetchFailed as failure:
             return await self._failed(work.record, failure)
         except UnusableMedium as failure:
             return await self._failed(work.record, FetchFailed(str(failure)))
+        except (ValueError, RecursionError) as error:
+            # Whatever a server may say that somebody's parser stumbles over is this job's own trouble.
+            return await self._failed(work.record, FetchFailed(f"it cannot be read: {error}"))
         except OSError as error:
             return await self._disk_trouble(work.record, error)
 
@@ -161,7 +162,7 @@ class Downloader:
                 if self._embeds(checked):
                     checked = await self._embedded(record, part, checked)
                 path = await self._place(work, n, part, checked, known)
-        except (FetchFailed, UnusableMedium, OSError) as error:
+        except Exception as error:
             # The rest of a file may come; of one that is whole but wrong there is nothing to keep.
             if not (isinstance(error, FetchFailed) and error.can_go_on):
                 await on_disk(_remove, [part])

@@ -345,6 +345,23 @@ async def test_an_address_that_is_none_as_a_whole_may_be_one_of_a_file(desk: Des
         assert (await desk.save(await desk.completed("//[x.png"))).state is State.SAVED
 
 
+@pytest.mark.parametrize("error", [ValueError("Invalid IPv6 URL"), RecursionError("too deep")])
+async def test_what_nobody_thought_of_in_one_result_is_no_end_of_the_run(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def stumbles(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(downloading, "check", stumbles)
+    async with MediaHost(reply(FOX), reply(FOX)) as host:
+        key = await desk.completed(host.origin + "/a.png")
+        result = await desk.save(key)
+        assert (result.state, result.reason) == (State.COMPLETED, f"it cannot be read: {error}")
+        assert desk.files == []
+        monkeypatch.undo()
+        assert (await desk.save(key)).state is State.SAVED
+
+
 # A result that takes the place of another.
 
 
