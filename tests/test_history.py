@@ -546,6 +546,14 @@ def test_a_request_in_the_plain_window_of_one_job_is_not_a_neighbours() -> None:
     assert {key: each.request_id for key, each in found.adopted.items()} == {2: "r"}
 
 
+def test_a_request_that_came_at_once_is_taken_before_one_that_came_days_later() -> None:
+    # Its run died over it, so that its window lasts for days; the clocks differ by a moment.
+    died = Doubt(1, "imagen", FOX, NOW, NOW + 190_000)
+    rows = [row("own", NOW - 0.02), row("other", NOW + 188_000), row("third", NOW + 188_001)]
+    found = match([died], rows, ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {1: "own"}
+
+
 def test_what_is_far_away_changes_nothing_for_a_job() -> None:
     first, second = (
         Doubt(1, "imagen", FOX, NOW, NOW + 15),

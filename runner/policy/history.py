@@ -25,6 +25,17 @@ DATE_LENGTH = len("2026-10-15")
 TOLERANCE_S = 30.0
 # What is as near as this to a job's window is in it, for all that those clocks tell.
 SURELY_S = 5.0
+# A POST is accepted within this time, unless its computer slept over it: a window that is longer because
+# nobody knows when a run died is little reason to take what came days later.
+PROMPT_S = 120.0
+# How long a window may be, and how far outside of it a request: whoever is nearer has his first.
+NEAREST_FIRST = (
+    (PROMPT_S, 0.0),
+    (PROMPT_S, SURELY_S),
+    (inf, 0.0),
+    (inf, SURELY_S),
+    (inf, TOLERANCE_S),
+)
 # What a row's time stands for is not documented, and our own clock may have been set since: only a row
 # that is so much older than a job's POST is surely of another request of the same body.
 NEARBY_S = 600.0
@@ -96,8 +107,7 @@ def row_of(value: Any) -> Row | None:
         except (ValueError, RecursionError):
             body = None
     cost, latency_ms = value.get("credits_deduction"), value.get("latency_ms")
-    url = value.get("generation_url")
-    error = value.get("error")
+    url, error = value.get("generation_url"), value.get("error")
     model = value.get("model_name")
     return Row(
         request_id=request_id.strip(),
@@ -185,16 +195,17 @@ def _shared_out(doubts: Sequence[Doubt], rows: Sequence[Row]) -> dict[int, Row]:
     """Requests for as many of these jobs as can have one, by the job's key.
 
     What is nearer to a job's window is its own before what only the tolerance lets in, for the other's
-    row may still come; unless a job less among those that could have it would find one.
+    row may still come, and what came promptly before what came late; unless a job less among those that
+    could have it would find one.
     """
     adopted: dict[int, Row] = {}
     for rivals, wanted in _apart(doubts, rows):
         nearest: dict[int, Row] = {}
-        for tolerance_s in (0.0, SURELY_S, TOLERANCE_S):
+        for within_s, tolerance_s in NEAREST_FIRST:
             taken = {row.request_id for row in nearest.values()}
             left = [doubt for doubt in rivals if doubt.key not in nearest]
             free = [row for row in wanted if row.request_id not in taken]
-            nearest |= _sweep(left, free, tolerance_s)
+            nearest |= _sweep(left, free, tolerance_s, within_s)
         most = _sweep(rivals, wanted, TOLERANCE_S)
         adopted |= nearest if len(nearest) == len(most) else most
     return adopted
@@ -221,7 +232,9 @@ def _apart(doubts: Sequence[Doubt], rows: Sequence[Row]) -> Iterator[tuple[list[
         yield all_of_them()
 
 
-def _sweep(doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float) -> dict[int, Row]:
+def _sweep(
+    doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float, within_s: float = inf
+) -> dict[int, Row]:
     """Each request for the job whose window ends first: so the most find one. Both in order of time."""
     to_come = deque(doubts)
     waiting: list[tuple[float, float, int]] = []
@@ -230,7 +243,8 @@ def _sweep(doubts: Sequence[Doubt], rows: Sequence[Row], tolerance_s: float) -> 
         created = row.created or 0.0
         while to_come and to_come[0].since - tolerance_s <= created:
             doubt = to_come.popleft()
-            heapq.heappush(waiting, (doubt.until, doubt.since, doubt.key))
+            until = min(doubt.until, doubt.since + within_s)
+            heapq.heappush(waiting, (until, doubt.since, doubt.key))
         while waiting and waiting[0][0] + tolerance_s < created:
             heapq.heappop(waiting)
         if waiting:

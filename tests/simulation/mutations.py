@@ -168,7 +168,7 @@ def _together(doubts: Any, rows: Any) -> list[Any]:
     return [(sorted(doubts, key=lambda doubt: (doubt.since, doubt.key)), dated)]
 
 
-def _sweep_of_all_times(doubts: Any, rows: Any, _: float) -> dict[int, Row]:
+def _sweep_of_all_times(doubts: Any, rows: Any, *_: float) -> dict[int, Row]:
     return _real_sweep(doubts, rows, float("inf"))
 
 
