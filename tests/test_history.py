@@ -554,6 +554,13 @@ def test_a_request_that_came_at_once_is_taken_before_one_that_came_days_later() 
     assert {key: each.request_id for key, each in found.adopted.items()} == {1: "own"}
 
 
+def test_a_request_belongs_to_the_job_that_was_being_sent_just_then() -> None:
+    # The server's clock is known to the second: the second one's window seems to begin too late.
+    died = Doubt(1, "imagen", FOX, NOW, NOW + 48.5)
+    found = match([died, doubt(2, NOW + 49)], [row("r", NOW + 48.49)], ())
+    assert {key: each.request_id for key, each in found.adopted.items()} == {2: "r"}
+
+
 def test_what_is_far_away_changes_nothing_for_a_job() -> None:
     first, second = (
         Doubt(1, "imagen", FOX, NOW, NOW + 15),

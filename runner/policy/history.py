@@ -30,6 +30,7 @@ SURELY_S = 5.0
 PROMPT_S = 120.0
 # How long a window may be, and how far outside of it a request: whoever is nearer has his first.
 NEAREST_FIRST = (
+    (SURELY_S, SURELY_S),
     (PROMPT_S, 0.0),
     (PROMPT_S, SURELY_S),
     (inf, 0.0),
@@ -107,8 +108,7 @@ def row_of(value: Any) -> Row | None:
         except (ValueError, RecursionError):
             body = None
     cost, latency_ms = value.get("credits_deduction"), value.get("latency_ms")
-    url, error = value.get("generation_url"), value.get("error")
-    model = value.get("model_name")
+    url, error, model = (value.get(name) for name in ("generation_url", "error", "model_name"))
     return Row(
         request_id=request_id.strip(),
         model=model if isinstance(model, str) else None,
