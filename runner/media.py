@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urlsplit
 
 from runner.characters import mended
@@ -107,7 +107,7 @@ def check(
         kind = kind_of(head, declared_type, _promised(url))
         if kind.is_image:
             file.seek(0)
-            _look_through(file)
+            _look_through(file, kind)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Checked(kind, file.seek(0, os.SEEK_END), sha256)
@@ -244,28 +244,25 @@ def _folder(path: str) -> _Folder:
     return _Folder(path)
 
 
-def _look_through(file: IO[bytes]) -> None:
+def _look_through(file: IO[bytes], kind: Kind) -> None:
     image_module = pillow()
-    with suppress(Exception), image_module.open(file) as image:
-        if image.format == "PNG":
+    if kind == _PNG:
+        with suppress(Exception), image_module.open(file) as image:
             # Each part of it carries a checksum: a tenth of the work of decoding it.
             image.verify()
             return
-    file.seek(0)
+        file.seek(0)
     try:
         with image_module.open(file) as image:
-            if image.width * image.height > DECODE_LIMIT_PIXELS or _is_animated_png(image):
+            # To decode an animation is to decode its first picture, and the others may be missing.
+            is_animated_png = kind == _PNG and image.is_animated
+            if image.width * image.height > DECODE_LIMIT_PIXELS or is_animated_png:
                 image.verify()
             else:
                 image.load()
     # Decoders raise whatever they come upon.
     except Exception as error:
         raise UnusableMedium(f"the picture is broken: {error}") from error
-
-
-def _is_animated_png(image: Any) -> bool:
-    # To decode it is to decode its first picture, and the others may be missing.
-    return image.format == "PNG" and getattr(image, "is_animated", False)
 
 
 @cache

@@ -181,6 +181,12 @@ def test_a_picture_too_large_to_decode_is_taken_by_its_structure(
         check(cut, None)
     monkeypatch.setattr(media, "DECODE_LIMIT_PIXELS", 100)
     assert check(cut, None).size_bytes == len(content) // 2
+    whole = picture("PNG")
+    assert check(stored(tmp_path, whole), None).size_bytes == len(whole)
+    broken = bytearray(whole)
+    broken[60] ^= 0xFF
+    with pytest.raises(UnusableMedium):
+        check(stored(tmp_path, bytes(broken)), None)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
