@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from runner.characters import mended
 from runner.media import Checked, Kind, UnusableMedium, check, write_whole
 from runner.policy.outputs import Data, Medium, Output, Text
 
@@ -34,7 +33,7 @@ def written(output: Output, part: Path) -> Checked:
 def _inline(output: Output) -> tuple[bytes, str | None]:
     match output:
         case Text(text):
-            return mended(text).encode(), "text/plain"
+            return text.encode(), "text/plain"
         case Data(value):
             return json.dumps(value, ensure_ascii=False, indent=2).encode(), "application/json"
         case Medium(url):

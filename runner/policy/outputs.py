@@ -80,7 +80,7 @@ def _from_text(value: str) -> Iterator[Output]:
     if _is_url(value):
         yield Medium(value.strip())
         return
-    for part in _workflow_values(value):
+    for part in map(mended, _workflow_values(value)):
         yield Medium(part.strip()) if _is_url(part) else Text(part)
 
 
@@ -93,13 +93,13 @@ def _workflow_values(value: str) -> list[str]:
     except (ValueError, RecursionError):
         return [value]
     if isinstance(rows, list) and rows and all(_is_url(row) for row in rows):
-        return [mended(row) for row in rows]
+        return rows
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "value" in r for r in rows):
         return [value]
     flat: list[str] = []
     for row in rows:
         items = row["value"] if isinstance(row["value"], list) else [row["value"]]
-        flat.extend(mended(item) if isinstance(item, str) else json.dumps(item) for item in items)
+        flat.extend(item if isinstance(item, str) else json.dumps(item) for item in items)
     return flat or [value]
 
 
