@@ -121,12 +121,9 @@ class Downloader:
             return await self._nothing(record)
         if record.submitted_at is None or record.submitted_at <= self._began_at:
             await self._tidy(work, len(outputs))
-        known = {file.n: file for file in recorded}
+        known = {file.n: file for file in recorded} | work.files
         for n, output in enumerate(outputs):
-            here = work.files.get(n) or known.get(n)
-            if here is None or not await self._is_there(here, output, n in work.files):
-                here = await self._one(work, n, output, here)
-            work.files[n] = here
+            work.files[n] = await self._one(work, n, output, known.get(n))
         files = [work.files[n] for n in range(len(outputs))]
         event = Event(self._governor.now(), detail=", ".join(str(f.path) for f in files))
         if saved := await self._ledger.save(record, files, event):
@@ -141,7 +138,9 @@ class Downloader:
         await on_disk(_remove, {self._output / name for name in names} - work.begun)
 
     async def _one(self, work: _Work, n: int, output: Output, known: SavedFile | None) -> SavedFile:
-        """Brings one file of the job; `known`: what the ledger has in its place."""
+        """One file of the job; one that is there already, whole, is not fetched again."""
+        if known is not None and await self._is_there(known, output):
+            return known
         record = work.record
         part = self._output / part_name(record.output, n, record.key)
         # Whatever ends this try, the file is remembered until it is known to be gone.
@@ -232,9 +231,9 @@ class Downloader:
         # The same bytes under the wanted name are this job's own, from a run that died right there.
         return put_in_place(part, self._output / path, None if own else checked.sha256)
 
-    async def _is_there(self, file: SavedFile, output: Output, is_new: bool) -> bool:
-        """Whether a file is on disk, whole, and of this very result, which one of an earlier may not be."""
-        if file.path is None or not (is_new or (file.url and file.url == url_of(output))):
+    async def _is_there(self, file: SavedFile, output: Output) -> bool:
+        """Whether a file is on disk, whole, and of this very result, which its address alone tells."""
+        if file.path is None or file.url is None or file.url != url_of(output):
             return False
         path = self._output / file.path
 

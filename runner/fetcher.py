@@ -299,24 +299,17 @@ def _open(part: Path, transfer: Transfer) -> int:
     total, received = transfer.total_bytes, transfer.received_bytes
     if received == 0 and total is not None and total <= WRITE_BYTES:
         # Of small files there may be many at once: whatever is asked for them makes all threads wait.
-        return _made(part, flags | os.O_TRUNC)
+        with suppress(FileNotFoundError):
+            return os.open(part, flags | os.O_TRUNC, 0o666)
     part.parent.mkdir(parents=True, exist_ok=True)
     if total is not None:
         left, free = total - received, shutil.disk_usage(part.parent).free
         if left > free:
             raise OSError(errno.ENOSPC, f"{left:,} bytes are to come, {free:,} are free")
-    file = _made(part, flags)
+    file = os.open(part, flags, 0o666)
     os.ftruncate(file, received)
     os.lseek(file, received, os.SEEK_SET)
     return file
-
-
-def _made(part: Path, flags: int) -> int:
-    try:
-        return os.open(part, flags, 0o666)
-    except FileNotFoundError:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(part, flags, 0o666)
 
 
 def _only(transfer: Transfer) -> str:
